@@ -1,0 +1,153 @@
+//! The one error of the crate: what went wrong, with the values that caused it.
+
+/// The result of everything in this crate that can fail.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Everything that can go wrong; rows are counted from 0.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The text of a `tokenizer.json` is not one that the `tokenizers` crate can load.
+    #[error("the tokenizer definition cannot be loaded: {reason}")]
+    InvalidDefinition {
+        /// What the crate said.
+        reason: String,
+    },
+
+    /// The `tokenizers` crate refused a text.
+    #[error("the text cannot be tokenized: {reason}")]
+    NotTokenized {
+        /// The row of the text.
+        row: usize,
+        /// What the crate said.
+        reason: String,
+    },
+
+    /// A text is not UTF-8.
+    #[error("the text is not valid UTF-8 at byte {byte}")]
+    InvalidUtf8 {
+        /// The row of the text.
+        row: usize,
+        /// The first byte of the text that is not UTF-8.
+        byte: usize,
+    },
+
+    /// An offset runs backwards or beyond the array that it points into.
+    #[error("offset {offset} of this row lies outside {low}..={high}")]
+    InvalidOffset {
+        /// The row that ends at the offset.
+        row: usize,
+        /// The offset met, as a number of any sign.
+        offset: i128,
+        /// The least offset that would be right here.
+        low: u64,
+        /// The greatest offset that would be right here.
+        high: u64,
+    },
+
+    /// Two arrays that belong together differ in length.
+    #[error("{name} has {found} entries, {expected} belong here")]
+    LengthMismatch {
+        /// Which array.
+        name: &'static str,
+        /// How long it is.
+        found: usize,
+        /// How long it should be.
+        expected: usize,
+    },
+
+    /// `max_length` has no room for the special tokens alone.
+    #[error("max_length {max_length} has no room for the {num_special_tokens} special tokens")]
+    MaxLengthTooSmall {
+        /// The limit asked for.
+        max_length: usize,
+        /// How many special tokens the tokenizer adds.
+        num_special_tokens: usize,
+    },
+
+    /// A token id is not below the size of the vocabulary.
+    #[error("token id {id} is not below the vocabulary size {vocab_size}")]
+    IdOutOfRange {
+        /// The row that holds the id.
+        row: usize,
+        /// The id.
+        id: u32,
+        /// The size of the vocabulary.
+        vocab_size: u32,
+    },
+
+    /// A token type id does not fit in 8 bits.
+    #[error("token type id {type_id} is above 255")]
+    TypeIdTooLarge {
+        /// The row that holds the type id.
+        row: usize,
+        /// The type id.
+        type_id: u32,
+    },
+
+    /// An index names an example that does not exist.
+    #[error("index {index} is outside a dataset of {num_examples} examples")]
+    IndexOutOfRange {
+        /// The index.
+        index: i64,
+        /// How many examples there are.
+        num_examples: usize,
+    },
+
+    /// An order that should name every example once names one of them twice.
+    #[error("index {index} occurs twice in an order that should be a permutation")]
+    RepeatedIndex {
+        /// The index.
+        index: i64,
+    },
+
+    /// A row is longer than the fixed width of a batch.
+    #[error("a row of {length} tokens does not fit in a batch of width {width}")]
+    RowTooLong {
+        /// The row.
+        row: usize,
+        /// Its number of tokens.
+        length: usize,
+        /// The width asked for.
+        width: usize,
+    },
+
+    /// A batch would need more memory than there is.
+    #[error("a batch of {num_rows} rows and width {width} does not fit in memory")]
+    BatchTooLarge {
+        /// The rows of the batch.
+        num_rows: usize,
+        /// Its width.
+        width: usize,
+    },
+
+    /// A setting that must be at least one is zero.
+    #[error("{name} must be at least 1")]
+    Zero {
+        /// The name of the setting.
+        name: &'static str,
+    },
+
+    /// The operating system gave us no threads.
+    #[error("no thread pool could be started: {reason}")]
+    NoThreads {
+        /// What the operating system said.
+        reason: String,
+    },
+}
+
+impl Error {
+    /// The row that holds the fault, where the fault lies in one row.
+    #[must_use]
+    pub fn row(&self) -> Option<usize> {
+        match self {
+            Self::NotTokenized { row, .. }
+            | Self::InvalidUtf8 { row, .. }
+            | Self::InvalidOffset { row, .. }
+            | Self::IdOutOfRange { row, .. }
+            | Self::TypeIdTooLarge { row, .. }
+            | Self::RowTooLong { row, .. } => Some(*row),
+            _ => None,
+        }
+    }
+}

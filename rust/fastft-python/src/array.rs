@@ -1,0 +1,39 @@
+//! Between numpy arrays and slices, without copies.
+
+use numpy::{Element, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+/// The elements of an array.
+pub(crate) fn slice<'a, T: Element>(
+    array: &'a PyReadonlyArray1<'_, T>,
+    name: &str,
+) -> PyResult<&'a [T]> {
+    array
+        .as_slice()
+        .map_err(|_| PyValueError::new_err(format!("the array {name} must be contiguous")))
+}
+
+/// The elements of an array that may be missing.
+pub(crate) fn optional_slice<'a, T: Element>(
+    array: Option<&'a PyReadonlyArray1<'_, T>>,
+    name: &str,
+) -> PyResult<Option<&'a [T]>> {
+    array.map(|array| slice(array, name)).transpose()
+}
+
+/// An array that takes over the memory of `values`.
+pub(crate) fn array<T: Element>(py: Python<'_>, values: Vec<T>) -> Py<PyArray1<T>> {
+    PyArray1::from_vec(py, values).unbind()
+}
+
+/// An array of shape `(num_rows, width)` that takes over the memory of `values`.
+pub(crate) fn matrix<T: Element>(
+    py: Python<'_>,
+    values: Vec<T>,
+    num_rows: usize,
+    width: usize,
+) -> PyResult<Py<PyArray2<T>>> {
+    let flat = PyArray1::from_vec(py, values);
+    Ok(flat.reshape([num_rows, width])?.unbind())
+}

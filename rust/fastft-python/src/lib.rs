@@ -1,0 +1,33 @@
+//! The Python face of [`fastft_core`]: the module `fastft._fastft`.
+//!
+//! It converts, releases the GIL and maps errors; every algorithm lives in the core. The files are
+//! named like those of the core, and each Python call into Rust passes through [`enter`].
+
+mod array;
+mod batch_sampler;
+mod enter;
+mod error;
+mod token_dataset;
+mod tokenizer;
+
+use pyo3::prelude::pymodule;
+
+/// The Rust core of fastft.
+#[pymodule]
+mod _fastft {
+    #[pymodule_export]
+    use super::batch_sampler::cut_batches;
+    #[pymodule_export]
+    use super::token_dataset::PyTokenDataset;
+    #[pymodule_export]
+    use super::tokenizer::{PyEncodedColumn, PyTokenizer};
+
+    /// The version of the package, written once in `Cargo.toml`.
+    #[pymodule_export]
+    #[allow(non_upper_case_globals, reason = "Python's name for it")]
+    const __version__: &str = env!("CARGO_PKG_VERSION");
+
+    /// The version of the `tokenizers` crate that was built in.
+    #[pymodule_export]
+    const TOKENIZERS_VERSION: &str = fastft_core::tokenizer::loader::CRATE_VERSION;
+}

