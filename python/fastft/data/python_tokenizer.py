@@ -1,0 +1,136 @@
+"""The reference route of a tokenizer: the call of transformers itself, on a private copy.
+
+transformers keeps truncation settings on the tokenizer between calls and is not safe to call from
+several threads; so this works on a copy of its own, one call at a time. A tokenizer with parts
+written in Python cannot be copied: it is used itself, and put back as it was after each call.
+"""
+
+from __future__ import annotations
+
+import copy
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastft.data.type_ids import TypeIds
+from fastft.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+    from transformers import PreTrainedTokenizerBase
+
+
+class PythonTokenizer:
+    """Encodes columns with a copy of a Hugging Face tokenizer.
+
+    Args:
+        hf: A fast tokenizer; it is read, never changed.
+    """
+
+    def __init__(self, hf: PreTrainedTokenizerBase) -> None:
+        try:
+            self._hf = copy.deepcopy(hf)
+        except Exception:  # custom components raise whatever they like when they are pickled
+            self._hf = hf
+        self._lock = threading.Lock()
+
+    def definition(self) -> str:
+        """Gives the text of the `tokenizer.json`.
+
+        Raises:
+            Exception: The tokenizer has a part written in Python, which has no text.
+        """
+        text: str = self._hf.backend_tokenizer.to_str()
+        return text
+
+    def num_special_tokens(self, *, is_pair: bool) -> int:
+        """Gives how many special tokens a row is given."""
+        return int(self._hf.num_special_tokens_to_add(pair=is_pair))
+
+    def encode(
+        self,
+        texts: Any,
+        text_pair: Any = None,
+        *,
+        add_special_tokens: bool = True,
+        max_length: int | None = None,
+        truncation_side: str = "right",
+    ) -> tuple[NDArray[np.uint32], NDArray[np.uint64], TypeIds, int, int]:
+        """Encodes Arrow columns; gives the fields of a `TokenBatch` in their order."""
+        self._check_room(max_length if add_special_tokens else None, text_pair is not None)
+        rows = texts.to_pylist()
+        pairs = None if text_pair is None else text_pair.to_pylist()
+        with self._lock, _settings_put_back(self._hf):
+            self._hf.truncation_side = truncation_side
+            ids, type_ids = self._call(rows, pairs, add_special_tokens, None)
+            if max_length is None:
+                return (*_flat(ids, type_ids), 0, 0)
+            long = [row for row, row_ids in enumerate(ids) if len(row_ids) > max_length]
+            if not long:
+                return (*_flat(ids, type_ids), 0, 0)
+            # What is cut is encoded twice: the stock call does not say how much it cut.
+            num_tokens = sum(len(ids[row]) for row in long)
+            cut_ids, cut_type_ids = self._call(
+                [rows[row] for row in long],
+                None if pairs is None else [pairs[row] for row in long],
+                add_special_tokens,
+                max_length,
+            )
+        for row, row_ids, row_type_ids in zip(long, cut_ids, cut_type_ids, strict=True):
+            ids[row], type_ids[row] = row_ids, row_type_ids
+        return (*_flat(ids, type_ids), len(long), num_tokens - sum(map(len, cut_ids)))
+
+    def _call(
+        self,
+        rows: list[str],
+        pairs: list[str] | None,
+        add_special_tokens: bool,
+        max_length: int | None,
+    ) -> tuple[list[list[int]], list[list[int]]]:
+        if not rows:  # the stock call fails on an empty list
+            return [], []
+        encoded = self._hf(
+            rows,
+            pairs,
+            add_special_tokens=add_special_tokens,
+            truncation=max_length is not None,
+            max_length=max_length,
+            padding=False,
+            return_attention_mask=False,
+            return_token_type_ids=True,
+            verbose=False,
+        )
+        return encoded["input_ids"], encoded["token_type_ids"]
+
+    def _check_room(self, max_length: int | None, is_pair: bool) -> None:
+        num_special_tokens = self.num_special_tokens(is_pair=is_pair)
+        if max_length is not None and max_length < num_special_tokens:
+            raise ConfigurationError(
+                f"max_length {max_length} has no room for the {num_special_tokens} special tokens"
+            )
+
+
+@contextmanager
+def _settings_put_back(hf: PreTrainedTokenizerBase) -> Iterator[None]:
+    backend = hf.backend_tokenizer
+    side, truncation, padding = hf.truncation_side, backend.truncation, backend.padding
+    try:
+        yield
+    finally:
+        hf.truncation_side = side
+        backend.no_truncation() if truncation is None else backend.enable_truncation(**truncation)
+        backend.no_padding() if padding is None else backend.enable_padding(**padding)
+
+
+def _flat(
+    ids: list[list[int]], type_ids: list[list[int]]
+) -> tuple[NDArray[np.uint32], NDArray[np.uint64], TypeIds]:
+    lengths = np.array([len(row) for row in ids], np.uint64)
+    row_offsets = np.concatenate([np.zeros(1, np.uint64), np.cumsum(lengths, dtype=np.uint64)])
+    flat_ids = np.fromiter((token for row in ids for token in row), np.uint32)
+    flat_type_ids = np.fromiter((token for row in type_ids for token in row), np.uint8)
+    return flat_ids, row_offsets, TypeIds(flat=flat_type_ids if flat_type_ids.any() else None)

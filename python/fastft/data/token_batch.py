@@ -1,0 +1,52 @@
+"""What encoding gives: the ids of all rows in one array, and where each row begins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from fastft.data.type_ids import TypeIds
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class TokenBatch:
+    """Encoded rows, flat: row `i` is `ids[row_offsets[i]:row_offsets[i + 1]]`.
+
+    Example:
+        >>> import numpy as np
+        >>> batch = TokenBatch(np.array([5, 6, 7], np.uint32), np.array([0, 1, 3], np.uint64))
+        >>> len(batch), batch.row(1).tolist()
+        (2, [6, 7])
+    """
+
+    ids: NDArray[np.uint32]
+    """uint32 (N,): the token ids of all rows."""
+    row_offsets: NDArray[np.uint64]
+    """uint64 (rows + 1,): where each row begins."""
+    type_ids: TypeIds = field(default_factory=TypeIds)
+    """The token type ids."""
+    num_truncated_rows: int = 0
+    """How many rows lost tokens to `max_length`."""
+    num_truncated_tokens: int = 0
+    """How many tokens they lost."""
+
+    def __len__(self) -> int:
+        return len(self.row_offsets) - 1
+
+    def row(self, index: int) -> NDArray[np.uint32]:
+        """Gives the ids of one row, uint32 (length,); raises IndexError beyond the last."""
+        start, end = self._ends(index)
+        return self.ids[start:end]
+
+    def row_type_ids(self, index: int) -> NDArray[np.uint8]:
+        """Gives the token type ids of one row, uint8 (length,)."""
+        return self.type_ids.row(index, *self._ends(index))
+
+    def _ends(self, index: int) -> tuple[int, int]:
+        if not 0 <= index < len(self):
+            raise IndexError(f"row {index} of a batch of {len(self)} rows")
+        return int(self.row_offsets[index]), int(self.row_offsets[index + 1])
