@@ -1,0 +1,1 @@
+"""Models: loading them for a task, showing their structure, choosing what is trained."""

@@ -1,0 +1,1 @@
+"""Tasks: which columns, which Auto class, how labels are read, which metric."""
