@@ -1,0 +1,238 @@
+"""Where a run is written: choosing the folder, and saving into it without half-written files.
+
+Files are written to a staging folder beside their place, flushed to the disk, checksummed, renamed
+one by one, and listed in `manifest.json` last. A crash leaves the old files or the new ones, never
+a torn one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fastft.errors import ConfigurationError, DataError, OutputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MANIFEST = "manifest.json"
+RUN_FILE = "run.yaml"
+
+
+def choose_output_dir(
+    given: str | Path | None, model: str, data: str, *, resume: bool | str
+) -> Path:
+    """Chooses the folder of a run; creates nothing.
+
+    Args:
+        given: The folder that the user named, or None for `runs/<model>-<data>-<n>`.
+        model: A short name of the model.
+        data: A short name of the data.
+        resume: "auto" to go on with an interrupted run; False to start afresh.
+
+    Raises:
+        ConfigurationError: The folder named holds a run already and `resume` is not "auto".
+    """
+    if given is not None:
+        folder = Path(given).expanduser()
+        if is_run(folder) and resume is False:
+            raise ConfigurationError(
+                "the folder holds a run already, and a run is never written over",
+                place=f"argument output_dir={str(given)!r}",
+                found=", ".join(sorted(entry.name for entry in folder.iterdir())[:6]),
+                expected="a new or empty folder",
+                fix='name another folder, or pass resume="auto" to go on with that run',
+            )
+        return folder
+    stem = Path("runs") / f"{_slug(model)}-{_slug(data)}"
+    taken = _numbered(stem)
+    if resume == "auto" and taken and not is_finished(Path(f"{stem}-{max(taken)}")):
+        return Path(f"{stem}-{max(taken)}")
+    return Path(f"{stem}-{max(taken, default=0) + 1}")
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder holds a run, finished or not."""
+    return folder.is_dir() and (
+        (folder / RUN_FILE).exists() or any(folder.glob("checkpoint-*")) or is_finished(folder)
+    )
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether a folder holds a run that came to its end."""
+    return (folder / MANIFEST).exists()
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """Gives the newest checkpoint of a run by its step, or None."""
+    found = [
+        (int(entry.name.rpartition("-")[2]), entry)
+        for entry in folder.glob("checkpoint-*")
+        if entry.name.rpartition("-")[2].isdecimal() and (entry / "trainer_state.json").is_file()
+    ]
+    return max(found)[1] if found else None
+
+
+def checkpoint_to_resume(folder: Path, total_steps: int) -> Path | None:
+    """Gives the checkpoint that an interrupted run goes on from, or None when there is none.
+
+    Raises:
+        ConfigurationError: The run in the folder has come to its end.
+    """
+    checkpoint = last_checkpoint(folder)
+    if checkpoint is None:
+        done = 0
+    else:
+        state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+        done = int(state["global_step"])
+    if is_finished(folder) and (checkpoint is None or done >= total_steps):
+        raise ConfigurationError(
+            "the run in the folder is finished, there is nothing to go on with",
+            place=f"argument output_dir={str(folder)!r}",
+            found=f"{done} of {total_steps} steps done" if done else "a finished run",
+            expected="an interrupted run",
+            fix="name another folder, or raise num_train_epochs to train longer",
+        )
+    return checkpoint
+
+
+def check_writable(folder: Path) -> None:
+    """Tries the folder, or the nearest one above it that exists, and leaves nothing behind.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    ancestor = _existing_ancestor(folder)
+    try:
+        if not ancestor.is_dir():
+            raise NotADirectoryError(f"{ancestor} is a file")
+        with tempfile.TemporaryFile(dir=ancestor):
+            pass
+    except OSError as error:
+        raise OutputError(
+            "the output folder cannot be written",
+            place=f"argument output_dir={str(folder)!r}",
+            found=error.strerror or str(error),
+            expected="a folder in which files can be made",
+            fix="pass output_dir= in a place that you can write to",
+        ) from error
+
+
+def check_disk_space(folder: Path, needed_bytes: int) -> None:
+    """Holds the size of the checkpoints against the free disk.
+
+    Raises:
+        OutputError: There is too little room.
+    """
+    free = shutil.disk_usage(_existing_ancestor(folder)).free
+    if free < needed_bytes:
+        raise OutputError(
+            "the disk has too little room for the checkpoints of this run",
+            place=str(folder),
+            found=f"{free / 1e9:.2f} GB free",
+            expected=f"{needed_bytes / 1e9:.2f} GB",
+            fix='free some room, lower save_total_limit, or pass save_strategy="no"',
+        )
+
+
+def save_files(folder: Path, write: Callable[[Path], None]) -> None:
+    """Writes files into a folder so that each is there whole or not at all.
+
+    Args:
+        folder: The folder; made when it is not there. Other files in it stay.
+        write: Writes the files into the folder that it is given.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    # A fixed prefix, so that what a killed run left behind is recognised and cleared.
+    for leftover in folder.glob(".staging-*"):
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink()
+    staging = Path(tempfile.mkdtemp(prefix=".staging-", dir=folder))
+    try:
+        write(staging)
+        files = (path for path in staging.rglob("*") if path.is_file())
+        names = sorted(path.relative_to(staging).as_posix() for path in files)
+        entries = {name: _checksum(staging / name) for name in names}
+        _write_synced(staging / MANIFEST, json.dumps({"files": entries}, indent=1) + "\n")
+        (folder / MANIFEST).unlink(missing_ok=True)
+        for name in [*names, MANIFEST]:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (staging / name).replace(folder / name)
+        _sync_folder(folder)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file so that it is there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staged = path.with_name(f".staging-{path.name}")
+    _write_synced(staged, text)
+    staged.replace(path)
+
+
+def verify_files(folder: Path) -> None:
+    """Holds the files of a run against its manifest.
+
+    Raises:
+        DataError: A file is missing or was changed.
+    """
+    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    for name, expected in manifest["files"].items():
+        path = folder / name
+        found = _checksum(path) if path.is_file() else None
+        if found != expected:
+            raise DataError(
+                "the file is missing" if found is None else "the file is damaged",
+                place=str(path),
+                found="nothing" if found is None else f"sha256 {str(found['sha256'])[:12]}…",
+                expected=f"sha256 {expected['sha256'][:12]}…, {expected['bytes']:,} bytes",
+                fix="restore the file or train again",
+            )
+
+
+def _checksum(path: Path) -> dict[str, int | str]:
+    """Flushes a file to the disk and gives its size and SHA-256."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        os.fsync(file.fileno())
+    return {"bytes": path.stat().st_size, "sha256": digest}
+
+
+def _write_synced(path: Path, text: str) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _existing_ancestor(folder: Path) -> Path:
+    folder = folder.absolute()
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return folder
+
+
+def _numbered(stem: Path) -> list[int]:
+    names = [entry.name for entry in stem.parent.glob(f"{stem.name}-*")]
+    return [int(number) for name in names if (number := name.rpartition("-")[2]).isdecimal()]
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._]+", "-", name).strip("-.") or "run"

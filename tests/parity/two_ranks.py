@@ -1,0 +1,77 @@
+"""Run under torchrun by test_two_ranks.py: trains stock and ours, writes what each rank saw."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+import transformers
+
+import fastft
+from fastft.training.distributed import broadcast_array, broadcast_json
+from tests.parity.recording import FastTrainer, StockTrainer, arguments
+from tests.tiny import sentences, tiny_model, tiny_tokenizer
+
+
+def record(trainer):
+    trainer.train()
+    return {"batches": trainer.batches, "losses": trainer.losses}
+
+
+def main(folder: Path, rows: int) -> None:
+    tokenizer = tiny_tokenizer()
+    texts, names = zip(*sentences(rows), strict=True)
+    labels = np.array([name == "positive" for name in names], dtype=np.int64)
+    encoded = tokenizer(list(texts), truncation=True, max_length=64)
+    dicts = [
+        {**{name: encoded[name][row] for name in encoded}, "labels": int(labels[row])}
+        for row in range(rows)
+    ]
+    tokens = fastft.TokenDataset.from_texts(
+        list(texts), tokenizer, max_length=64, columns={"labels": labels}
+    )
+    options = {"num_train_epochs": 2, "per_device_train_batch_size": 8}
+    stock = StockTrainer(
+        tiny_model(),
+        arguments(transformers.TrainingArguments, folder, **options),
+        train_dataset=dicts,
+        data_collator=transformers.DataCollatorWithPadding(tokenizer),
+    )
+    fast = FastTrainer(
+        tiny_model(),
+        arguments(fastft.TrainingArguments, folder, **options),
+        train_dataset=tokens,
+        eval_dataset=fastft.TokenDataset.from_texts(
+            list(texts[:13]), tokenizer, max_length=64, columns={"labels": labels[:13]}
+        ),
+        compute_metrics=lambda prediction: {"rows": len(prediction.label_ids)},
+        processing_class=tokenizer,
+    )
+    report = {"stock": record(stock), "fast": record(fast), "metrics": fast.evaluate()}
+    report["broadcast"] = broadcasts()
+    rank = int(os.environ["RANK"])
+    (folder / f"rank{rank}.json").write_text(json.dumps(report))
+
+
+def broadcasts() -> list[object]:
+    """Sends things from rank 0 and gives what arrived."""
+    is_main = os.environ["RANK"] == "0"
+    device = torch.device("cpu")
+    arrays = [
+        np.arange(5, dtype=np.uint16),
+        np.zeros((0, 3), np.float32),
+        np.array([[1.5, -2.0]]),
+        np.array([True, False]),
+    ]
+    received = [broadcast_array(array if is_main else None, device) for array in arrays]
+    state = broadcast_json({"größe": [1, None]} if is_main else None, device)
+    return [[str(array.dtype), array.tolist(), list(array.shape)] for array in received] + [state]
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]))
+    torch.distributed.destroy_process_group()
