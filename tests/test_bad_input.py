@@ -1,0 +1,348 @@
+"""What wrong input gets from finetune(): an error of ours, before any step, and nothing written.
+
+How files are read, and what is wrong inside them, is in test_bad_data.py; here are the arguments,
+labels, model, tokenizer, device and disk.
+"""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import torch
+from transformers import BertConfig, GPT2Config, GPT2ForSequenceClassification
+
+import fastft
+from fastft import errors
+from tests.tiny import sentences, tiny_model, tiny_tokenizer
+
+
+@pytest.fixture(autouse=True)
+def _in_tmp_path(tmp_path, monkeypatch):
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+
+
+def refused(kind, model, data, **options):
+    """Runs finetune, expects an error of that kind with all its parts, and nothing written."""
+    with pytest.raises(kind) as caught:
+        fastft.finetune(model, data, **{"use_cpu": True, "quiet": True, **options})
+    assert isinstance(caught.value, fastft.Error)
+    assert caught.value.fix, "an error says what to change"
+    import pathlib
+
+    left = [path.name for path in pathlib.Path().iterdir() if path.name != "data"]
+    assert left == [], "nothing is written"
+    return str(caught.value)
+
+
+# -- arguments -----------------------------------------------------------------------------------
+
+
+def test_an_unknown_argument_is_answered_with_the_nearest(tiny_bert):
+    text = refused(errors.ArgumentError, tiny_bert, sentences(40), learnig_rate=1e-3)
+    assert "did you mean learning_rate" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "nearest"),
+    [("task", "text-clasification", "text-classification"), ("train", "heads", "head"),
+     ("check", "strickt", "strict"), ("resume", "autto", "auto")],
+)  # fmt: skip
+def test_an_unknown_choice_is_answered_with_the_nearest(tiny_bert, name, value, nearest):
+    text = refused(errors.ConfigurationError, tiny_bert, sentences(40), **{name: value})
+    assert f"argument {name}" in text
+    assert nearest in text
+
+
+def test_warmup_longer_than_the_run_is_an_error_under_strict(tiny_bert):
+    text = refused(
+        errors.ConfigurationError, tiny_bert, sentences(40), warmup_steps=500, check="strict"
+    )
+    assert "500 warm-up steps, the run has 9" in text
+    assert "warmup_steps=0" in text
+
+
+def test_warmup_longer_than_the_run_is_a_warning_otherwise(tiny_bert, capsys):
+    options = {"warmup_steps": 500, "num_train_epochs": 1, "use_cpu": True}
+    fastft.finetune(tiny_bert, sentences(40), **options)
+    assert "warning: argument warmup_steps: the run never leaves warm-up" in capsys.readouterr().err
+    fastft.finetune(tiny_bert, sentences(40), check="off", **options)
+    assert "warning" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["bf16", "fp16"])
+def test_half_precision_on_a_cpu(tiny_bert, name):
+    text = refused(errors.ConfigurationError, tiny_bert, sentences(40), **{name: True})
+    assert f"cannot train in {name}" in text
+    assert "device cpu" in text
+
+
+def test_both_half_precisions_at_once(tiny_bert):
+    text = refused(errors.ConfigurationError, tiny_bert, sentences(40), bf16=True, fp16=True)
+    assert "exclude each other" in text
+
+
+@pytest.mark.parametrize("value", [65, 10_000])
+def test_max_length_above_the_positions(tiny_bert, value):
+    text = refused(errors.ConfigurationError, tiny_bert, sentences(40), max_length=value)
+    assert "at most 64" in text
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.5, "long", True])
+def test_max_length_that_is_no_length(tiny_bert, value):
+    text = refused(errors.ConfigurationError, tiny_bert, sentences(40), max_length=value)
+    assert repr(value) in text
+
+
+def test_max_length_below_the_special_tokens(tiny_bert):
+    text = refused(errors.Error, tiny_bert, sentences(40), max_length=1)
+    assert "max_length" in text
+
+
+@pytest.mark.parametrize(
+    "option", [{"early_stopping": 2}, {"load_best_model_at_end": True}, {"eval_strategy": "epoch"}]
+)
+def test_evaluation_without_validation(tiny_bert, option):
+    text = refused(errors.ConfigurationError, tiny_bert, sentences(40), validation=None, **option)
+    assert next(iter(option)) in text
+    assert "validation=0.1" in text
+
+
+@pytest.mark.parametrize("value", [0, True, 1.5, -0.1])
+def test_a_validation_share_that_is_none(tiny_bert, value):
+    text = refused(errors.ConfigurationError, tiny_bert, sentences(40), validation=value)
+    assert "argument validation" in text
+
+
+# -- where it is written -------------------------------------------------------------------------
+
+
+def test_an_output_folder_that_cannot_be_written(tiny_bert):
+    text = refused(errors.OutputError, tiny_bert, sentences(40), output_dir="/proc/fastft/run")
+    assert "output_dir" in text
+
+
+def test_too_little_disk_for_the_checkpoints(tiny_bert, monkeypatch):
+    usage = shutil.disk_usage("/")._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    text = refused(errors.OutputError, tiny_bert, sentences(40))
+    assert "GB free" in text
+    assert "save_total_limit" in text
+
+
+def test_a_folder_with_a_run_is_not_written_over(tiny_bert, tmp_path):
+    run = tmp_path / "run"
+    options = {"output_dir": run, "num_train_epochs": 1}
+    fastft.finetune(tiny_bert, sentences(40), use_cpu=True, quiet=True, **options)
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    text = refused(errors.ConfigurationError, tiny_bert, sentences(40), **options)
+    assert 'resume="auto"' in text
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
+
+
+# -- model and tokenizer -------------------------------------------------------------------------
+
+
+def test_an_unknown_model_while_offline_names_files_and_folder():
+    text = refused(errors.ModelNotFoundError, "nobody/no-such-model", sentences(40))
+    assert "config.json" in text
+    assert "models--nobody--no-such-model" in text
+    assert "HF_HUB_OFFLINE is set" in text
+    assert "hf download nobody/no-such-model" in text
+
+
+def test_a_mistyped_model_folder_is_answered_with_the_nearest(tiny_bert):
+    text = refused(errors.ModelNotFoundError, str(tiny_bert.parent / "tiny-bret"), sentences(40))
+    assert "tiny-bert" in text.partition("did you mean")[2]
+
+
+def test_a_folder_that_holds_no_model(tmp_path):
+    (tmp_path / "empty").mkdir()
+    text = refused(errors.ModelNotFoundError, str(tmp_path / "empty"), sentences(40))
+    assert "no config.json" in text
+
+
+def test_a_model_folder_without_weights(tiny_bert, tmp_path):
+    folder = tmp_path / "no-weights"
+    shutil.copytree(tiny_bert, folder)
+    (folder / "model.safetensors").unlink()
+    text = refused(errors.ModelNotFoundError, str(folder), sentences(40))
+    assert "model.safetensors" in text
+
+
+def test_pickled_weights_are_not_read(tiny_bert, tmp_path):
+    folder = tmp_path / "pickled"
+    shutil.copytree(tiny_bert, folder)
+    (folder / "model.safetensors").unlink()
+    torch.save({}, folder / "pytorch_model.bin")
+    text = refused(errors.ModelNotFoundError, str(folder), sentences(40))
+    assert "convert the pickled weights" in text
+
+
+def test_a_model_object_without_a_tokenizer():
+    text = refused(errors.ConfigurationError, tiny_model(), sentences(40))
+    assert "tokenizer=" in text
+
+
+def test_a_model_that_is_none():
+    text = refused(errors.ConfigurationError, 7, sentences(40), tokenizer=tiny_tokenizer())
+    assert "builtins.int" in text
+
+
+def test_a_tokenizer_that_is_not_a_fast_one():
+    from transformers import ByT5Tokenizer
+
+    text = refused(errors.TokenizerError, tiny_model(), sentences(40), tokenizer=ByT5Tokenizer())
+    assert "fast" in text
+
+
+def test_a_tokenizer_larger_than_the_embedding_names_the_row():
+    small = tiny_model(vocab_size=20)
+    text = refused(
+        errors.TokenizerError, small, sentences(40), tokenizer=tiny_tokenizer(), check="off"
+    )
+    assert "train split, row" in text
+    assert "ids below 20" in text
+
+
+def test_a_tokenizer_of_another_model_is_an_error_under_strict():
+    large = tiny_model(vocab_size=5000)
+    text = refused(
+        errors.TokenizerError, large, sentences(40), tokenizer=tiny_tokenizer(), check="strict"
+    )
+    assert "does not fit the model" in text
+
+
+def test_special_tokens_of_another_model_are_an_error_under_strict():
+    model = tiny_model()
+    model.config.pad_token_id = 3
+    text = refused(
+        errors.TokenizerError, model, sentences(40), tokenizer=tiny_tokenizer(), check="strict"
+    )
+    assert "disagree on pad_token_id" in text
+
+
+def test_a_tokenizer_with_nothing_that_could_pad():
+    tokenizer = tiny_tokenizer()
+    for name in ("pad_token", "eos_token", "bos_token", "sep_token", "unk_token"):
+        setattr(tokenizer, name, None)
+    text = refused(errors.TokenizerError, tiny_model(), sentences(40), tokenizer=tokenizer)
+    assert "pad_token" in text
+
+
+def test_head_training_of_a_model_that_is_all_body(tmp_path):
+    from transformers import BertModel
+
+    body = BertModel(BertConfig(vocab_size=60, hidden_size=8, num_hidden_layers=1,
+                                num_attention_heads=1, intermediate_size=8,
+                                max_position_embeddings=64, num_labels=2))  # fmt: skip
+    text = refused(
+        errors.ConfigurationError, body, sentences(40), tokenizer=tiny_tokenizer(), train="head"
+    )
+    assert 'train="full"' in text
+
+
+def test_an_architecture_without_a_head_for_the_task(tmp_path):
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    folder = tmp_path / "clip"
+    CLIPTextModel(CLIPTextConfig(vocab_size=60, hidden_size=8, num_hidden_layers=1,
+                                 num_attention_heads=1, intermediate_size=8,
+                                 max_position_embeddings=64)).save_pretrained(folder)  # fmt: skip
+    tiny_tokenizer().save_pretrained(folder)
+    text = refused(errors.ConfigurationError, str(folder), sentences(40))
+    assert "AutoModelForSequenceClassification" in text
+
+
+# -- labels and columns --------------------------------------------------------------------------
+
+
+def test_num_labels_of_a_given_model_other_than_found():
+    text = refused(
+        errors.LabelError, tiny_model(num_labels=3), sentences(40), tokenizer=tiny_tokenizer()
+    )
+    assert "2 labels and the model's head has 3" in text
+
+
+def test_a_label_out_of_range_for_a_given_model_names_its_row():
+    rows = [("good", 0), ("bad", 1), ("bad", 5)] * 10
+    text = refused(errors.LabelError, tiny_model(num_labels=3), rows, tokenizer=tiny_tokenizer())
+    assert "row 2 of the list" in text
+    assert "0 to 2" in text
+
+
+def test_a_label_in_validation_that_training_lacks(tiny_bert):
+    data = {"train": sentences(40), "validation": [("good", "positive"), ("fine", "neutral")]}
+    text = refused(errors.LabelError, tiny_bert, data)
+    assert "row 1" in text
+    assert "'neutral'" in text
+
+
+def test_one_class_only(tiny_bert):
+    text = refused(errors.LabelError, tiny_bert, [("good", "a"), ("bad", "a")])
+    assert "2 rows labelled 'a'" in text
+
+
+def test_a_single_row(tiny_bert):
+    assert "1 row labelled" in refused(errors.LabelError, tiny_bert, [("good", "a")])
+
+
+@pytest.mark.parametrize(
+    ("labels", "part"),
+    [
+        ([0, None, 1, 0], "row 1"),
+        ([0.0, float("nan"), 1.0, 0.0], "row 1"),
+        ([0.0, 1.0, 0.0, 1.0], "turn the column into integers"),
+        (["a", "b", "1", "a"], "mix numbers and names"),
+        ([0, "one", 1, 0], "row 1"),
+    ],
+)
+def test_labels_that_cannot_be_used(tiny_bert, labels, part):
+    data = {"text": ["a", "b", "c", "d"], "label": labels}
+    assert part in refused(errors.DataError, tiny_bert, data)
+
+
+def test_a_missing_column_is_answered_with_the_nearest(tiny_bert):
+    data = {"text": ["a", "b"], "lable": [0, 1]}
+    assert "did you mean label='lable'" in refused(errors.ColumnError, tiny_bert, data)
+    data = {"sentences": ["a", "b"], "label": [0, 1]}
+    assert "did you mean text='sentences'" in refused(errors.ColumnError, tiny_bert, data)
+
+
+def test_a_column_named_wrongly_is_answered_with_the_nearest(tiny_bert):
+    data = {"text": ["a", "b"], "label": [0, 1]}
+    text = refused(errors.ColumnError, tiny_bert, data, text="txet")
+    assert "did you mean text='text'" in text
+    assert "'text', 'label'" in text
+
+
+def test_a_text_column_that_is_not_text(tiny_bert):
+    data = {"text": [1, 2], "label": [0, 1]}
+    text = refused(errors.ColumnError, tiny_bert, data)
+    assert "column 'text' is not text" in text
+    assert "int64" in text
+
+
+def test_a_text_that_is_missing_names_its_row(tiny_bert):
+    data = {"text": ["a", None, "b"], "label": [0, 1, 0]}
+    assert "row 1" in refused(errors.ColumnError, tiny_bert, data)
+
+
+def test_a_folder_that_is_not_there(tiny_bert):
+    refused(errors.DataNotFoundError, tiny_bert, "no-such-folder")
+
+
+def test_gpt2_without_a_pad_token_trains_and_says_what_pads(capsys):
+    tokenizer = tiny_tokenizer()
+    tokenizer.pad_token = None
+    tokenizer.eos_token = "[SEP]"
+    torch.manual_seed(0)
+    config = GPT2Config(
+        vocab_size=len(tokenizer), n_embd=16, n_layer=1, n_head=1, n_positions=64, num_labels=2
+    )
+    fastft.finetune(
+        GPT2ForSequenceClassification(config), sentences(40), tokenizer=tokenizer,
+        num_train_epochs=1, use_cpu=True,
+    )  # fmt: skip
+    assert "no pad token: '[SEP]' (eos_token) pads" in capsys.readouterr().err
