@@ -152,3 +152,15 @@ def test_waiting_for_data_and_steps_are_timed(tmp_path):
     assert summary["seconds_before_first_step"] > 0
     assert 0 < summary["data_stall_share"] < 1
     assert summary["step_ms"] > 0
+
+
+def test_workers_are_not_started_and_the_user_is_told(tmp_path):
+    trainer = fastft.Trainer(
+        tiny_model(),
+        arguments(fastft.TrainingArguments, tmp_path, dataloader_num_workers=2),
+        train_dataset=token_dataset([0, 1] * 8),
+        processing_class=tiny_tokenizer(),
+    )
+    with pytest.warns(UserWarning, match="dataloader_num_workers has no effect"):
+        loader = trainer.get_train_dataloader()
+    assert loader.num_workers == 0
