@@ -23,7 +23,8 @@ from fastft.data import token_file
 from fastft.data.batch_reference import BatchReference
 from fastft.data.columns import checked_columns
 from fastft.data.text_column import Texts, as_arrow
-from fastft.data.tokenizer import TokenBatch, Tokenizer
+from fastft.data.token_batch import TokenBatch
+from fastft.data.tokenizer import Tokenizer
 from fastft.data.type_ids import TypeIds, concatenate
 from fastft.errors import DataError
 
