@@ -65,14 +65,14 @@ def _numbers(name: str, values: Any) -> NDArray[Any]:
                 column = array.astype(np.float32)
         case _:
             raise _no_numbers(name, _first_oddity(array))
-    column = np.ascontiguousarray(column)
+    column = np.require(column, requirements="C")  # keeps a single value the one value that it is
     column.flags.writeable = False
     return column
 
 
 def _first_oddity(array: NDArray[Any]) -> str:
-    for row, value in enumerate(array):
-        if not isinstance(value, (int, float, np.number)):
+    for row, value in enumerate(array.tolist()):
+        if not isinstance(value, (int, float)):
             return f"{value!r} in row {row}"
     return str(array.dtype)
 
