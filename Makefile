@@ -77,7 +77,8 @@ deny: ## Check licences, bans and sources of the Rust dependencies (builds cargo
 	cargo deny check licenses bans sources
 
 bench: $(VENV)/.dev ## Time the data path against its peers
-	$(BIN)/python -m pytest benches --benchmark-only
+	$(BIN)/python -m pytest benches --benchmark-only -o python_files='bench_*.py' \
+		-o python_classes='Bench*' -o python_functions='bench_*'
 
 clean: ## Remove what was built; .venv and runs/ stay
 	cargo clean
