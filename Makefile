@@ -24,6 +24,8 @@ tools: # What must be on the machine; each missing one is named, with where to g
 		{ echo "$(PYTHON) lacks the venv module; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
 	@command -v cargo >/dev/null || \
 		{ echo "fastft needs a Rust toolchain (cargo). Get it from https://rustup.rs"; exit 1; }
+	@command -v cc >/dev/null || \
+		{ echo "Rust needs a linker (cc); on Debian and Ubuntu: apt install gcc"; exit 1; }
 
 $(BIN)/uv:
 	@$(MAKE) --no-print-directory tools
