@@ -33,9 +33,10 @@ def fastft(*words, cwd):
     )
 
 
-def test_help_shows_our_options_and_loads_nothing_heavy():
+@pytest.mark.parametrize("words", [["--help"], ["train", "--help"]])
+def test_help_shows_our_options_and_loads_nothing_heavy(words):
     code = (
-        "import sys; sys.argv = ['fastft', 'train', '--help']\n"
+        f"import sys; sys.argv = ['fastft', *{words}]\n"
         "from fastft.cli import app\n"
         "try: app()\n"
         "except SystemExit: pass\n"
@@ -43,7 +44,16 @@ def test_help_shows_our_options_and_loads_nothing_heavy():
         "assert not heavy, heavy\n"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    for option in ("--text", "--label", "--train", "--check", "--config", "--resume", "MODEL"):
+    for option in (
+        "--text",
+        "--label",
+        "--train",
+        "--check",
+        "--config",
+        "--resume",
+        "MODEL",
+        "DATA",
+    ):
         assert option in run.stdout
 
 

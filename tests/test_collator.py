@@ -1,6 +1,9 @@
-"""Our padding collator against the one of transformers: keys, order, dtypes, values, type."""
+"""A batch made in Rust is bit for bit the batch of the stock collator."""
 
 from __future__ import annotations
+
+import copy
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,132 +11,217 @@ import torch
 import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers.utils import PaddingStrategy
 
+import fastft
 from fastft.data.collator import DataCollatorWithPadding
 from fastft.data.token_dataset import TokenDataset
-from fastft.data.tokenizer import Tokenizer
 from fastft.data.type_ids import TypeIds
 from tests.tiny import sentences, tiny_tokenizer
 
-
-def equal(ours, theirs):
-    assert type(ours) is type(theirs)
-    assert list(ours.keys()) == list(theirs.keys())
-    for name, tensor in theirs.items():
-        assert ours[name].dtype == tensor.dtype, name
-        assert ours[name].shape == tensor.shape, name
-        assert torch.equal(ours[name], tensor), name
+HF = tiny_tokenizer()
 
 
-def random_dataset(lengths, rng, *, has_type_ids, has_mask, label):
-    """Rows of random ids, with the columns that are asked for."""
-    total = sum(lengths)
-    ids = rng.integers(0, 60_000, total).astype(np.uint16)
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.uint64)
-    starts = np.array([rng.integers(0, length + 1) for length in lengths], np.uint32)
-    names = ["input_ids"]
-    names += ["token_type_ids"] if has_type_ids else []
-    names += ["attention_mask"] if has_mask else []
-    columns = {}
-    if label == "int":
-        columns["labels"] = rng.integers(0, 9, len(lengths))
-    elif label == "float":
-        columns["label"] = rng.random(len(lengths)).astype(np.float32)
-    elif label == "vector":
-        columns["label_ids"] = rng.integers(0, 2, (len(lengths), 4))
-    return TokenDataset(ids, offsets, TypeIds(starts, None), columns=columns, model_inputs=names)
+def tokenizer_with(**settings: Any) -> Any:
+    hf = copy.deepcopy(HF)
+    for name, value in settings.items():
+        setattr(hf, name, value)
+    return hf
 
 
+@pytest.fixture(scope="module")
+def dataset() -> TokenDataset:
+    texts, labels = zip(*sentences(40), strict=True)
+    columns = {"label": [int(label == "positive") for label in labels], "idx": range(40)}
+    return TokenDataset.from_texts(texts, HF, text_pair=texts[::-1], columns=columns)
+
+
+def assert_same(ours: Any, stock: Any) -> None:
+    assert type(ours) is type(stock)
+    assert list(ours) == list(stock)
+    for name, expected in stock.items():
+        assert isinstance(ours[name], torch.Tensor)
+        assert ours[name].dtype == expected.dtype, name
+        assert ours[name].shape == expected.shape, name
+        assert torch.equal(ours[name], expected), name
+
+
+def assert_parity(dataset: TokenDataset, rows: list[int], hf: Any, **options: Any) -> None:
+    collator = DataCollatorWithPadding(hf, **options)
+    batch = dataset.__getitems__(rows)
+    assert collator.why_not_rust(batch) is None
+    ours = collator(batch)
+    assert batch.is_untouched
+    assert_same(
+        ours, transformers.DataCollatorWithPadding(hf, **options)([dataset[r] for r in rows])
+    )
+
+
+def row_lists(limit: int) -> st.SearchStrategy[list[list[int]]]:
+    return st.lists(st.lists(st.integers(0, limit), min_size=1, max_size=9), min_size=1, max_size=6)
+
+
+def type_ids_of(kind: str, rows: list[list[int]]) -> TypeIds:
+    if kind == "starts":
+        return TypeIds(np.array([len(row) // 2 for row in rows], np.uint32))
+    if kind == "flat":
+        return TypeIds(flat=np.array([token % 3 for row in rows for token in row], np.uint8))
+    return TypeIds()
+
+
+@settings(max_examples=150, deadline=None)
 @given(
-    lengths=st.lists(st.integers(0, 12), min_size=1, max_size=9),
+    rows=row_lists(60_000) | row_lists(200_000),
     side=st.sampled_from(["left", "right"]),
     multiple=st.sampled_from([None, 1, 4, 8]),
-    max_length=st.sampled_from([None, 12, 15]),
-    label=st.sampled_from([None, "int", "float", "vector"]),
-    has_type_ids=st.booleans(),
-    has_mask=st.booleans(),
+    kind=st.sampled_from(["zero", "starts", "flat", "none"]),
+    label=st.sampled_from(["labels", "label", "label_ids", None]),
+    floats=st.booleans(),
+    pad_token_type_id=st.integers(0, 3),
     data=st.data(),
 )
-@settings(max_examples=80, deadline=None)
-def test_a_batch_equals_the_stock_one(
-    lengths, side, multiple, max_length, label, has_type_ids, has_mask, data
-):
-    tokenizer = tiny_tokenizer()
-    tokenizer.padding_side = side
-    tokenizer.model_input_names = (
-        ["input_ids"]
-        + (["token_type_ids"] if has_type_ids else [])
-        + (["attention_mask"] if has_mask else [])
+def test_parity(
+    rows: list[list[int]],
+    side: str,
+    multiple: int | None,
+    kind: str,
+    label: str | None,
+    floats: bool,
+    pad_token_type_id: int,
+    data: st.DataObject,
+) -> None:
+    flat = np.array([token for row in rows for token in row])
+    ids = flat.astype(np.uint16 if flat.max() < 2**16 else np.uint32)
+    offsets = np.cumsum([0, *map(len, rows)]).astype(np.uint64)
+    values = np.linspace(-1, 1, len(rows)) if floats else np.arange(len(rows)) - 1
+    names = ["input_ids", "token_type_ids", "attention_mask"]
+    dataset = TokenDataset(
+        ids,
+        offsets,
+        type_ids_of(kind, rows),
+        columns={} if label is None else {label: values, "idx": np.arange(len(rows))},
+        model_inputs=[name for name in names if (kind, name) != ("none", "token_type_ids")],
     )
-    rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
-    dataset = random_dataset(
-        lengths, rng, has_type_ids=has_type_ids, has_mask=has_mask, label=label
-    )
-    rows = data.draw(st.lists(st.integers(0, len(lengths) - 1), min_size=1, max_size=9))
-    options = {
-        "padding": True if max_length is None else "max_length",
-        "max_length": max_length,
-        "pad_to_multiple_of": multiple,
-    }
-    stock = transformers.DataCollatorWithPadding(tokenizer, **options)
-    ours = DataCollatorWithPadding(tokenizer, **options)
-    equal(ours(dataset.__getitems__(rows)), stock([dataset[row] for row in rows]))
-    equal(ours([dataset[row] for row in rows]), stock([dataset[row] for row in rows]))
+    hf = tokenizer_with(padding_side=side)
+    hf._pad_token_type_id = pad_token_type_id
+    picks = data.draw(st.lists(st.integers(0, len(rows) - 1), min_size=1, max_size=8))
+    assert_parity(dataset, picks, hf, pad_to_multiple_of=multiple)
 
 
-@pytest.fixture
-def dataset():
-    texts = [text for text, _ in sentences(8)]
-    return TokenDataset.from_texts(texts, tiny_tokenizer(), columns={"labels": [0, 1] * 4})
+@pytest.mark.parametrize("padding", [True, "longest", PaddingStrategy.LONGEST])
+def test_padding_to_the_longest(dataset: TokenDataset, padding: Any) -> None:
+    assert_parity(dataset, [3, 1, 4, 1, 5], HF, padding=padding)
 
 
-def why_not(dataset, **options):
-    collate = DataCollatorWithPadding(tiny_tokenizer(), **options)
-    return collate.why_not_rust(dataset.__getitems__([0, 1]))
+@pytest.mark.parametrize("multiple", [None, 8])
+@pytest.mark.parametrize("padding", ["max_length", PaddingStrategy.MAX_LENGTH])
+def test_padding_to_a_width(dataset: TokenDataset, padding: Any, multiple: int | None) -> None:
+    options = {"padding": padding, "max_length": 60, "pad_to_multiple_of": multiple}
+    assert_parity(dataset, [3, 1, 4], HF, **options)
 
 
-def test_the_kernel_makes_ordinary_batches(dataset):
-    assert why_not(dataset) is None
-    assert why_not(dataset, pad_to_multiple_of=8) is None
+def test_columns_of_vectors(dataset: TokenDataset) -> None:
+    arrays = {"ids": dataset.ids, "row_offsets": dataset.row_offsets}
+    labels = np.random.default_rng(0).random((40, 3))
+    several = TokenDataset(*arrays.values(), columns={"labels": labels})
+    assert_parity(several, [0, 7, 3], HF)
 
 
-def test_what_the_kernel_does_not_know_is_left_to_the_stock_class(dataset):
-    assert "return_tensors='np'" in why_not(dataset, return_tensors="np")
-    assert "padding=False" in why_not(dataset, padding=False)
-    assert "not a TokenDataset" in DataCollatorWithPadding(tiny_tokenizer()).why_not_rust([])
+def test_floats_take_torchs_default_type(dataset: TokenDataset) -> None:
+    scores = TokenDataset(dataset.ids, dataset.row_offsets, columns={"labels": np.full(40, 0.1)})
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert_parity(scores, [0, 1], HF)
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
-def test_numpy_arrays_come_from_the_stock_class(dataset):
-    batch = DataCollatorWithPadding(tiny_tokenizer(), return_tensors="np")(
-        dataset.__getitems__([0, 1])
-    )
-    assert isinstance(batch["input_ids"], np.ndarray)
+def test_a_fastft_tokenizer_will_do(dataset: TokenDataset) -> None:
+    collator = DataCollatorWithPadding(fastft.Tokenizer.from_hf(HF))
+    assert collator.tokenizer is HF
+    assert collator(dataset.__getitems__([0, 1]))["input_ids"].dtype == torch.int64
 
 
-def test_examples_that_were_changed_are_collated_as_they_are(dataset):
+def test_it_is_a_stock_collator_with_the_same_fields() -> None:
+    collator = DataCollatorWithPadding(HF, True, 9, 8, "pt")
+    assert isinstance(collator, transformers.DataCollatorWithPadding)
+    assert (collator.padding, collator.max_length, collator.pad_to_multiple_of) == (True, 9, 8)
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "reason"),
+    [
+        ({}, {"return_tensors": "np"}, "return_tensors='np'"),
+        ({"padding_side": "left"}, {"return_tensors": "np"}, "return_tensors='np'"),
+        ({}, {"padding": "max_length"}, "left to stock"),
+        ({"model_input_names": ["input_ids"]}, {}, "attention mask"),
+    ],
+)
+def test_what_rust_does_not_know_goes_the_stock_way(
+    dataset: TokenDataset, change: dict[str, Any], options: dict[str, Any], reason: str
+) -> None:
+    hf = tokenizer_with(**change)
+    rows = [index for index in range(40) if dataset.lengths[index] == dataset.lengths[0]]
+    ours, stock = DataCollatorWithPadding(hf, **options), transformers.DataCollatorWithPadding
+    assert reason in str(ours.why_not_rust(dataset))
+    expected = stock(hf, **options)([dataset[row] for row in rows])
+    found = ours(dataset.__getitems__(rows))
+    assert list(found) == list(expected)
+    for name in expected:
+        assert np.array_equal(np.asarray(found[name]), np.asarray(expected[name]))
+
+
+def test_no_padding_fails_as_the_stock_collator_does(dataset: TokenDataset) -> None:
+    rows = [int(dataset.lengths.argmin()), int(dataset.lengths.argmax())]
+    for collator in (DataCollatorWithPadding, transformers.DataCollatorWithPadding):
+        with pytest.raises(ValueError, match="Unable to create tensor"):
+            collator(HF, padding=False)(dataset.__getitems__(rows))
+
+
+def test_rows_longer_than_the_width_fail_as_in_the_stock_collator(dataset: TokenDataset) -> None:
+    rows = [int(dataset.lengths.argmin()), int(dataset.lengths.argmax())]
+    for collator in (DataCollatorWithPadding, transformers.DataCollatorWithPadding):
+        with pytest.raises(ValueError, match="Unable to create tensor"):
+            collator(HF, padding="max_length", max_length=8)(dataset.__getitems__(rows))
+
+
+def test_without_a_pad_token_it_fails_as_the_stock_collator_does(dataset: TokenDataset) -> None:
+    hf = tokenizer_with(pad_token=None)
+    assert DataCollatorWithPadding(hf).why_not_rust(dataset) == "the tokenizer has no pad token"
+    for collator in (DataCollatorWithPadding, transformers.DataCollatorWithPadding):
+        with pytest.raises(ValueError, match="pad"):
+            collator(hf)(dataset.__getitems__([0, 1]))
+
+
+def test_a_tokenizer_that_pads_in_its_own_way_is_asked(dataset: TokenDataset) -> None:
+    class Own(type(HF)):  # type: ignore[misc]
+        def _pad(self, *args: Any, **kwargs: Any) -> Any:
+            padded = super()._pad(*args, **kwargs)
+            return {**padded, "input_ids": [token + 1 for token in padded["input_ids"]]}
+
+    hf = tokenizer_with(__class__=Own)
+    collator = DataCollatorWithPadding(hf)
+    assert collator.why_not_rust(dataset) == "Own pads in its own way"
+    expected = transformers.DataCollatorWithPadding(hf)([dataset[0], dataset[1]])
+    assert_same(collator(dataset.__getitems__([0, 1])), expected)
+
+
+def test_lists_of_dicts_work_as_ever(dataset: TokenDataset) -> None:
+    rows = [dataset[0], dataset[1]]
+    expected = transformers.DataCollatorWithPadding(HF)(copy.deepcopy(rows))
+    assert_same(DataCollatorWithPadding(HF)(rows), expected)
+
+
+def test_a_batch_that_was_changed_is_taken_as_changed(dataset: TokenDataset) -> None:
     batch = dataset.__getitems__([0, 1])
-    batch[0]["labels"] = 9
-    assert DataCollatorWithPadding(tiny_tokenizer())(batch)["labels"].tolist() == [9, 1]
+    for row in batch:
+        del row["idx"]
+    assert "idx" not in DataCollatorWithPadding(HF)(batch)
 
 
-def test_a_tokenizer_that_pads_in_its_own_way_keeps_it(dataset):
-    class Own(transformers.PreTrainedTokenizerFast):
-        def pad(self, *args, **kwargs):
-            return super().pad(*args, **{**kwargs, "pad_to_multiple_of": 64})
-
-    tokenizer = Own(tokenizer_object=tiny_tokenizer().backend_tokenizer, pad_token="[PAD]")
-    batch = DataCollatorWithPadding(tokenizer)(dataset.__getitems__([0, 1]))
-    assert batch["input_ids"].shape[1] == 64
-
-
-def test_a_fastft_tokenizer_says_how_to_pad_too(dataset):
-    collate = DataCollatorWithPadding(Tokenizer.from_hf(tiny_tokenizer()))
-    equal(collate(dataset.__getitems__([0, 3])),
-          DataCollatorWithPadding(tiny_tokenizer())(dataset.__getitems__([0, 3])))  # fmt: skip
-
-
-def test_the_tensors_may_be_written_to(dataset):
-    batch = DataCollatorWithPadding(tiny_tokenizer())(dataset.__getitems__([0, 1]))
+def test_a_user_may_write_into_a_batch(dataset: TokenDataset) -> None:
+    batch = DataCollatorWithPadding(HF)(dataset.__getitems__([0, 1]))
+    before = dataset[0]
     for tensor in batch.values():
-        tensor.add_(1)
-    assert dataset[0]["labels"] == 0
+        tensor.fill_(3)
+    assert dataset[0] == before

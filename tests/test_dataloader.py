@@ -1,98 +1,200 @@
+"""Every stock part works on a TokenDataset, and fastft's parts work in stock loaders."""
+
 from __future__ import annotations
 
+import pickle
+from typing import Any
+
+import accelerate
 import pytest
 import torch
 import transformers
-from accelerate import Accelerator
+from torch.utils.data import DataLoader as TorchDataLoader
 
+import fastft
+from fastft.data.batch_sampler import BatchSampler
 from fastft.data.collator import DataCollatorWithPadding
 from fastft.data.dataloader import DataLoader
 from fastft.data.token_dataset import TokenDataset
 from tests.tiny import sentences, tiny_tokenizer
 
-
-@pytest.fixture(scope="module")
-def tokenizer():
-    return tiny_tokenizer()
+HF = tiny_tokenizer()
 
 
 @pytest.fixture(scope="module")
-def dataset(tokenizer):
-    texts = [text for text, _ in sentences(37)]
-    return TokenDataset.from_texts(texts, tokenizer, columns={"labels": [0] * 37})
+def dataset() -> TokenDataset:
+    texts, labels = zip(*sentences(50), strict=True)
+    numbers = [int(label == "positive") for label in labels]
+    return TokenDataset.from_texts(texts, HF, columns={"labels": numbers})
 
 
-def same_batches(ours, theirs):
-    ours, theirs = list(ours), list(theirs)
-    assert len(ours) == len(theirs)
-    for our_batch, their_batch in zip(ours, theirs, strict=True):
-        assert list(our_batch) == list(their_batch)
-        for name in their_batch:
-            assert torch.equal(our_batch[name], their_batch[name]), name
+@pytest.fixture(scope="module")
+def rows(dataset: TokenDataset) -> list[dict[str, Any]]:
+    """The same examples as a plain list, without `__getitems__`."""
+    return [dataset[index] for index in range(len(dataset))]
 
 
-@pytest.mark.parametrize("drop_last", [False, True])
-@pytest.mark.parametrize("batch_size", [1, 8, 50])
-def test_the_same_seed_gives_the_batches_of_torch(dataset, tokenizer, batch_size, drop_last):
-    options = {"batch_size": batch_size, "shuffle": True, "drop_last": drop_last}
-    stock = torch.utils.data.DataLoader(
-        [dataset[row] for row in range(len(dataset))],
-        collate_fn=transformers.DataCollatorWithPadding(tokenizer),
-        generator=torch.Generator().manual_seed(5),
-        **options,
-    )
-    ours = DataLoader(
+def assert_same_batches(first: Any, second: Any) -> None:
+    batches, others = list(first), list(second)
+    assert len(batches) == len(others) > 0
+    for batch, other in zip(batches, others, strict=True):
+        assert list(batch) == list(other)
+        for name in batch:
+            if isinstance(other[name], torch.Tensor):
+                assert batch[name].dtype == other[name].dtype
+                assert torch.equal(batch[name], other[name]), name
+            else:
+                assert batch[name] == other[name], name
+
+
+def generator(seed: int = 11) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_shuffled_batches_are_torchs(
+    dataset: TokenDataset, rows: list[Any], num_workers: int
+) -> None:
+    collator = DataCollatorWithPadding(HF)
+    loader = DataLoader(
         dataset,
-        collate_fn=DataCollatorWithPadding(tokenizer),
-        generator=torch.Generator().manual_seed(5),
-        **options,
+        8,
+        shuffle=True,
+        generator=generator(),
+        collate_fn=collator,
+        num_workers=num_workers,
     )
-    assert ours.explain().startswith("rust")
-    same_batches(ours, stock)
-    same_batches(ours, stock)  # the second epoch, another order
+    assert loader.explain().startswith("rust")
+    stock = TorchDataLoader(
+        rows,
+        8,
+        shuffle=True,
+        generator=generator(),
+        collate_fn=transformers.DataCollatorWithPadding(HF),
+    )
+    for _ in range(2):  # epochs
+        assert_same_batches(loader, stock)
 
 
-def test_it_draws_as_much_from_the_global_generator_as_torch(dataset, tokenizer):
-    draws = []
-    for loader in (
-        torch.utils.data.DataLoader(list(range(37)), batch_size=8, shuffle=True),
-        DataLoader(dataset, batch_size=8, shuffle=True,
-                   collate_fn=DataCollatorWithPadding(tokenizer)),
-    ):  # fmt: skip
-        torch.manual_seed(11)
-        list(loader)
-        draws.append(torch.rand(1).item())
-    assert draws[0] == draws[1]
+STOCK_COLLATORS: dict[str, Any] = {
+    "padding": lambda: transformers.DataCollatorWithPadding(HF),
+    "mlm": lambda: transformers.DataCollatorForLanguageModeling(HF, seed=5),
+    "clm": lambda: transformers.DataCollatorForLanguageModeling(HF, mlm=False),
+    "seq2seq": lambda: transformers.DataCollatorForSeq2Seq(HF),
+    "flattening": lambda: transformers.DataCollatorWithFlattening(),
+    "default": lambda: transformers.default_data_collator,
+    "tokens": lambda: transformers.DataCollatorForTokenClassification(HF),
+    "torch": lambda: torch.utils.data.default_collate,
+}
 
 
-def test_accelerate_rebuilds_it_around_the_same_parts(dataset, tokenizer):
-    loader = DataLoader(dataset, batch_size=8, collate_fn=DataCollatorWithPadding(tokenizer))
-    prepared = Accelerator(cpu=True).prepare(loader)
-    assert prepared.dataset is dataset
-    assert prepared.collate_fn is loader.collate_fn
-    same_batches(prepared, loader)
+@pytest.mark.parametrize("name", STOCK_COLLATORS)
+def test_every_stock_collator_takes_our_batches(dataset: TokenDataset, name: str) -> None:
+    make = STOCK_COLLATORS[name]
+    source: Any = dataset
+    if name in ("mlm", "clm"):
+        source = TokenDataset(dataset.ids, dataset.row_offsets)
+    if name in ("default", "torch"):  # these do not pad: rows of one length
+        width = int(dataset.lengths[0])
+        alike = [row for row in range(len(dataset)) if dataset.lengths[row] == width]
+        source = torch.utils.data.Subset(dataset, alike)
+    if name in ("tokens", "seq2seq", "flattening"):  # these take a label for each token
+        source = WithTokenLabels(dataset)
+    plain = [source[index] for index in range(len(source))]
+    ours = TorchDataLoader(source, 4, collate_fn=make())
+    assert_same_batches(ours, TorchDataLoader(plain, 4, collate_fn=make()))
 
 
-def test_explain_says_why_rust_does_not_make_the_batches(dataset, tokenizer):
-    collate = DataCollatorWithPadding(tokenizer)
-    assert "examples come one by one" in DataLoader(dataset, batch_size=None).explain()
-    assert "not fastft.DataCollatorWithPadding" in DataLoader(dataset).explain()
-    assert "a list, not a TokenDataset" in DataLoader([1], collate_fn=collate).explain()
+class WithTokenLabels(torch.utils.data.Dataset[Any]):
+    """A user's wrapper that changes each example of a batch."""
+
+    def __init__(self, dataset: TokenDataset) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return {**self.dataset[index], "labels": self.dataset[index]["input_ids"]}
+
+    def __getitems__(self, indices: list[int]) -> Any:
+        batch = self.dataset.__getitems__(indices)
+        for row in batch:
+            row["labels"] = row["input_ids"]
+        return batch
+
+
+def test_our_batch_sampler_in_a_loader(dataset: TokenDataset) -> None:
+    sampler = BatchSampler(dataset, batch_size=8, seed=1)
+    loader = DataLoader(dataset, batch_sampler=sampler, collate_fn=DataCollatorWithPadding(HF))
+    assert len(loader) == len(sampler) == 7
+    for batch, indices in zip(loader, sampler, strict=True):
+        assert batch["labels"].tolist() == [dataset[index]["labels"] for index in indices]
+
+
+def test_accelerate_keeps_the_batches_and_sets_the_epoch(dataset: TokenDataset) -> None:
+    accelerator = accelerate.Accelerator(cpu=True)
+    sampler = BatchSampler(dataset, batch_size=8, seed=1)
+    collator = DataCollatorWithPadding(HF)
+    prepared = accelerator.prepare(DataLoader(dataset, batch_sampler=sampler, collate_fn=collator))
+    for epoch in range(3):
+        prepared.set_epoch(epoch)
+        expected = [collator(dataset.__getitems__(indices)) for indices in sampler.plan(epoch)]
+        assert_same_batches(prepared, expected)
+
+
+def test_accelerate_shards_our_sampler(dataset: TokenDataset) -> None:
+    from accelerate.data_loader import prepare_data_loader
+
+    sampler = BatchSampler(dataset, batch_size=4, seed=1)
+    collator = DataCollatorWithPadding(HF)
+    loader = DataLoader(dataset, batch_sampler=sampler, collate_fn=collator)
+    shards = [
+        list(prepare_data_loader(loader, num_processes=2, process_index=rank, put_on_device=False))
+        for rank in range(2)
+    ]
+    plan = sampler.plan()
+    for step, batches in enumerate(zip(*shards, strict=True)):
+        for rank, batch in enumerate(batches):
+            if 2 * step + rank < len(plan) - 1:  # the tail is filled up by accelerate
+                expected = collator(dataset.__getitems__(plan[2 * step + rank]))
+                assert torch.equal(batch["input_ids"], expected["input_ids"])
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({}, "rust: batches are gathered"),
+        ({"collate_fn": None}, "torch: collate_fn is default_collate"),
+        ({"collate_fn": transformers.DataCollatorWithPadding(HF)}, "torch: collate_fn is Data"),
+        ({"collate_fn": DataCollatorWithPadding(HF, return_tensors="np")}, "torch: return_tensors"),
+        ({"batch_size": None}, "torch: batch_size is None"),
+    ],
+)
+def test_it_says_how_batches_are_made(
+    dataset: TokenDataset, options: dict[str, Any], reason: str
+) -> None:
+    arguments = {"batch_size": 4, "collate_fn": DataCollatorWithPadding(HF), **options}
+    assert DataLoader(dataset, **arguments).explain().startswith(reason)
     subset = torch.utils.data.Subset(dataset, [0, 1])
-    assert DataLoader(subset, collate_fn=collate).explain().startswith("rust")
+    assert DataLoader(subset, **arguments).explain().startswith(reason)
 
 
-def test_a_subset_is_made_in_rust_and_right(dataset, tokenizer):
-    subset = torch.utils.data.Subset(dataset, [5, 3, 30])
-    collate = DataCollatorWithPadding(tokenizer)
-    (batch,) = DataLoader(subset, batch_size=3, collate_fn=collate)
-    expected = collate([dataset[row] for row in (5, 3, 30)])
-    same_batches([batch], [expected])
+def test_other_datasets_take_torchs_path(rows: list[Any]) -> None:
+    loader: Any = DataLoader(rows, 4, collate_fn=DataCollatorWithPadding(HF))
+    assert loader.explain() == "torch: the dataset is a list, not a TokenDataset"
+    stock = TorchDataLoader(rows, 4, collate_fn=transformers.DataCollatorWithPadding(HF))
+    assert_same_batches(loader, stock)
 
 
-def test_anything_else_is_torch_to_the_letter():
-    loader: DataLoader[int] = DataLoader([3, 1, 2], batch_size=2)
-    assert [batch.tolist() for batch in loader] == [[3, 1], [2]]
-    assert DataLoader[int] is not None
-    with pytest.raises(ValueError, match="batch_sampler"):
-        DataLoader([1], batch_size=2, batch_sampler=[[0]])
+def test_it_is_torchs_class() -> None:
+    assert issubclass(fastft.DataLoader, TorchDataLoader)
+    assert fastft.DataLoader[int] is not None
+    loader: Any = DataLoader(range(10), 4)
+    assert [batch.tolist() for batch in loader] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+
+
+def test_workers_started_by_spawn_get_the_dataset(dataset: TokenDataset) -> None:
+    copied = pickle.loads(pickle.dumps(DataCollatorWithPadding(HF)))
+    batch = copied(pickle.loads(pickle.dumps(dataset)).__getitems__([0, 1]))
+    assert_same_batches([batch], [DataCollatorWithPadding(HF)(dataset.__getitems__([0, 1]))])

@@ -1,253 +1,361 @@
+"""Rows equal those of the tokenizer's own call; files are read back whole or refused."""
+
 from __future__ import annotations
 
 import copy
 import pickle
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import (
-    DataCollatorForLanguageModeling,
-    DataCollatorForSeq2Seq,
-    DataCollatorForTokenClassification,
-    DataCollatorWithFlattening,
-    DataCollatorWithPadding,
-    default_data_collator,
-)
 
-from fastft.data.batch_reference import BatchReference
-from fastft.data.token_dataset import TokenDataset
+import fastft
+from fastft.data.token_dataset import BatchReference, TokenDataset
 from fastft.data.type_ids import TypeIds
-from fastft.errors import ColumnError, DataError, DataNotFoundError
-from tests.tiny import WORDS, sentences, tiny_tokenizer
+from tests.tiny import sentences, tiny_tokenizer
 
-TEXTS = ["the film was good", "", "bad", "a very very dull plot and you hate it"]
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TEXTS = [text for text, _ in sentences(60)]
+LABELS = list(range(60))
 
 
 @pytest.fixture(scope="module")
-def tokenizer():
+def hf() -> Any:
     return tiny_tokenizer()
 
 
 @pytest.fixture
-def dataset(tokenizer):
-    return TokenDataset.from_texts(TEXTS, tokenizer, columns={"labels": [0, 1, 0, 1]})
+def dataset(hf: Any) -> TokenDataset:
+    return TokenDataset.from_texts(TEXTS, hf, max_length=12, columns={"labels": LABELS})
 
 
-words = st.lists(st.sampled_from(WORDS), max_size=30).map(" ".join)
+def stock_row(hf: Any, *texts: str, **options: Any) -> dict[str, Any]:
+    return dict(copy.deepcopy(hf)(*texts, truncation=True, verbose=False, **options))
 
 
-@given(
-    rows=st.lists(st.tuples(words, words), min_size=1, max_size=12),
-    max_length=st.one_of(st.none(), st.integers(4, 20)),
-    is_pair=st.booleans(),
-)
-@settings(max_examples=40, deadline=None)
-def test_rows_are_those_of_the_hugging_face_tokenizer(rows, max_length, is_pair):
-    tokenizer = tiny_tokenizer()
-    texts, pairs = map(list, zip(*rows, strict=True))
-    dataset = TokenDataset.from_texts(
-        texts, tokenizer, text_pair=pairs if is_pair else None, max_length=max_length
+class TestRows:
+    def test_rows_are_those_of_the_tokenizers_call(self, hf: Any, dataset: TokenDataset) -> None:
+        assert len(dataset) == len(TEXTS)
+        for index, text in enumerate(TEXTS):
+            expected = {**stock_row(hf, text, max_length=12), "labels": index}
+            assert dataset[index] == expected
+            assert list(dataset[index]) == list(expected)
+        assert dataset[-1] == dataset[len(TEXTS) - 1]
+        assert type(dataset[0]["labels"]) is int
+        assert type(dataset[0]["input_ids"][0]) is int
+
+    def test_pairs(self, hf: Any) -> None:
+        dataset = TokenDataset.from_texts(TEXTS, hf, text_pair=TEXTS[::-1], max_length=15)
+        for index, texts in enumerate(zip(TEXTS, TEXTS[::-1], strict=True)):
+            assert dataset[index] == stock_row(hf, *texts, max_length=15)
+
+    def test_real_texts(self, minilm_tokenizer: Any, shared_data: Path) -> None:
+        lines = (shared_data / "classification/sst2_glue/dev.tsv").read_text("utf-8").split("\n")
+        texts = [line.split("\t")[0] for line in lines[1:200]]
+        dataset = TokenDataset.from_texts(texts, minilm_tokenizer, max_length=32)
+        for index, text in enumerate(texts):
+            assert dataset[index] == stock_row(minilm_tokenizer, text, max_length=32)
+
+    def test_keys_are_those_that_the_model_takes(self, hf: Any) -> None:
+        hf = copy.deepcopy(hf)
+        hf.model_input_names = ["input_ids", "attention_mask"]
+        dataset = TokenDataset.from_texts(["a", "b"], hf, text_pair=["c", "d"])
+        assert list(dataset[0]) == ["input_ids", "attention_mask"]
+        assert dataset[0] == stock_row(hf, "a", "c")
+
+    @pytest.mark.parametrize("index", [60, -61, 10**12])
+    def test_a_row_that_does_not_exist(self, dataset: TokenDataset, index: int) -> None:
+        with pytest.raises(IndexError, match="60 rows"):
+            dataset[index]
+        with pytest.raises(IndexError, match="60 rows"):
+            dataset.__getitems__([0, index])
+
+    def test_indices_are_integers(self, dataset: TokenDataset) -> None:
+        assert dataset[np.int64(3)] == dataset[3]  # type: ignore[index]
+        assert dataset[torch.tensor(3)] == dataset[3]  # type: ignore[index]
+        with pytest.raises(TypeError):
+            dataset["labels"]  # type: ignore[index]
+        with pytest.raises(fastft.DataError):
+            dataset.__getitems__([0.5])  # type: ignore[list-item]
+
+    def test_what_it_says_of_itself(self, hf: Any, dataset: TokenDataset) -> None:
+        rows = [stock_row(hf, text, max_length=12)["input_ids"] for text in TEXTS]
+        whole = copy.deepcopy(hf)(TEXTS, verbose=False)["input_ids"]
+        assert dataset.lengths.dtype == np.uint32
+        assert dataset.lengths.tolist() == [len(row) for row in rows]
+        assert dataset.num_tokens == sum(map(len, rows))
+        assert dataset.num_truncated_tokens == sum(map(len, whole)) - dataset.num_tokens
+        assert dataset.num_truncated_rows == sum(len(row) > 12 for row in whole)
+        assert repr(dataset).startswith("TokenDataset(60 rows,")
+
+    def test_ids_are_narrow_where_the_vocabulary_allows(self, dataset: TokenDataset) -> None:
+        assert dataset.ids.dtype == np.uint16
+        ids = np.array([5, 70_000], np.uint32)
+        wide = TokenDataset(ids, np.array([0, 2], np.uint64), model_inputs=["input_ids"])
+        assert wide[0] == {"input_ids": [5, 70_000]}
+
+    def test_arrays_cannot_be_written_to(self, dataset: TokenDataset) -> None:
+        for array in dataset.arrays().values():
+            with pytest.raises(ValueError, match="read-only"):
+                array[0] = 1
+
+    def test_no_rows(self, hf: Any) -> None:
+        dataset = TokenDataset.from_texts([], hf, columns={"labels": []})
+        assert (len(dataset), dataset.num_tokens, len(dataset.lengths)) == (0, 0, 0)
+        assert dataset.columns["labels"].dtype == np.int64
+
+
+class TestFromTexts:
+    def test_slices_give_what_one_call_gives(
+        self, hf: Any, dataset: TokenDataset, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("fastft.data.token_dataset.ROWS_PER_SLICE", 7)
+        done: list[int] = []
+        for texts in (TEXTS, pa.array(TEXTS), pa.chunked_array([TEXTS[:10], TEXTS[10:]])):
+            done.clear()
+            sliced = TokenDataset.from_texts(texts, hf, max_length=12, progress=done.append)
+            assert sliced.ids.tolist() == dataset.ids.tolist()
+            assert sliced.row_offsets.tolist() == dataset.row_offsets.tolist()
+            assert sliced.num_truncated_tokens == dataset.num_truncated_tokens
+            assert done == [7, 14, 21, 28, 35, 42, 49, 56, 60]
+        pairs = TokenDataset.from_texts(TEXTS, hf, text_pair=TEXTS)
+        assert pairs[30] == stock_row(hf, TEXTS[30], TEXTS[30])
+
+    def test_it_can_be_interrupted_between_slices(
+        self, hf: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("fastft.data.token_dataset.ROWS_PER_SLICE", 7)
+
+        def stop(rows: int) -> None:
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            TokenDataset.from_texts(TEXTS, hf, progress=stop)
+
+    def test_a_fault_in_a_later_slice_names_its_row(
+        self, hf: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("fastft.data.token_dataset.ROWS_PER_SLICE", 7)
+        with pytest.raises(fastft.DataError, match="row 60"):
+            TokenDataset.from_texts([*TEXTS, None], hf)  # type: ignore[list-item]
+        with pytest.raises(fastft.DataError, match="60 and 1 rows"):
+            TokenDataset.from_texts(TEXTS, hf, text_pair=["a"])
+
+
+class TestColumns:
+    @pytest.mark.parametrize(
+        ("values", "dtype", "first"),
+        [
+            ([3, 4], np.int64, 3),
+            ([True, False], np.int64, 1),
+            ([0.5, 2], np.float32, 0.5),
+            (np.array([3, 4], np.uint8), np.int64, 3),
+            (np.array([0.5, 1]), np.float32, 0.5),
+            (torch.tensor([3, 4]), np.int64, 3),
+            (pa.array([3, 4]), np.int64, 3),
+            ([[1, 0], [0, 1]], np.int64, [1, 0]),
+            ([[0.5, 0.0], [0.0, 1.0]], np.float32, [0.5, 0.0]),
+        ],
     )
-    expected = tokenizer(
-        texts, pairs if is_pair else None, truncation=max_length is not None, max_length=max_length
+    def test_numbers_become_int64_or_float32(
+        self, hf: Any, values: Any, dtype: Any, first: Any
+    ) -> None:
+        dataset = TokenDataset.from_texts(["a", "b"], hf, columns={"labels": values})
+        assert dataset.columns["labels"].dtype == dtype
+        assert dataset[0]["labels"] == first
+
+    @pytest.mark.parametrize(
+        ("name", "values", "message"),
+        [
+            ("labels", ["x", "y"], "'x' in row 0"),
+            ("labels", [1, None], "None in row 1"),
+            ("labels", [1], "1 entries"),
+            ("labels", 7, "single value"),
+            ("labels", [[1], [1, 2]], "one shape"),
+            ("labels", np.array([1, 2**63], np.uint64), "beyond int64"),
+            ("input_ids", [1, 2], "taken"),
+        ],
     )
-    assert len(dataset) == len(texts)
-    for row in range(len(texts)):
-        assert dataset[row] == {name: expected[name][row] for name in expected}
+    def test_what_is_no_column(self, hf: Any, name: str, values: Any, message: str) -> None:
+        with pytest.raises(fastft.ColumnError, match=message):
+            TokenDataset.from_texts(["a", "b"], hf, columns={name: values})
+
+    def test_the_given_array_stays_the_users_own(self, hf: Any) -> None:
+        labels = np.array([1, 2])
+        dataset = TokenDataset.from_texts(["a", "b"], hf, columns={"labels": labels})
+        labels[0] = 9
+        assert dataset[0]["labels"] == 1
 
 
-def test_rows_over_several_slices_are_the_same(tokenizer, monkeypatch):
-    import fastft.data.token_dataset as module
-
-    whole = TokenDataset.from_texts(TEXTS * 5, tokenizer)
-    seen = []
-    monkeypatch.setattr(module, "ROWS_PER_SLICE", 3)
-    sliced = TokenDataset.from_texts(TEXTS * 5, tokenizer, progress=seen.append)
-    assert [sliced[row] for row in range(20)] == [whole[row] for row in range(20)]
-    assert seen == [3, 6, 9, 12, 15, 18, 20]
+def assert_same(first: TokenDataset, second: TokenDataset) -> None:
+    arrays, others = first.arrays(), second.arrays()
+    assert list(arrays) == list(others)
+    for name, array in arrays.items():
+        assert array.dtype == others[name].dtype
+        assert np.array_equal(array, others[name])
 
 
-def test_lengths_tokens_and_what_was_cut_are_counted(tokenizer):
-    dataset = TokenDataset.from_texts(TEXTS, tokenizer, max_length=5)
-    assert dataset.lengths.tolist() == [5, 2, 3, 5]
-    assert dataset.num_tokens == 15
-    assert (dataset.num_truncated_rows, dataset.num_truncated_tokens) == (2, 7)
+class TestCopies:
+    def test_arrays_and_pickles_hold_everything(self, hf: Any) -> None:
+        columns = {"labels": LABELS, "score": np.linspace(0, 1, 60)}
+        dataset = TokenDataset.from_texts(TEXTS, hf, text_pair=TEXTS, columns=columns, max_length=9)
+        for copied in (
+            TokenDataset.from_arrays(dataset.arrays()),
+            pickle.loads(pickle.dumps(dataset)),
+            copy.deepcopy(dataset),
+        ):
+            assert_same(dataset, copied)
+            assert copied.num_truncated_rows == dataset.num_truncated_rows
+            assert [copied[row] for row in (0, 30)] == [dataset[row] for row in (0, 30)]
+
+    @pytest.mark.parametrize("change", ["ids", "row_offsets", "metadata", "column.labels"])
+    def test_arrays_that_do_not_fit_are_refused(self, dataset: TokenDataset, change: str) -> None:
+        arrays = dataset.arrays()
+        for wrong in (arrays[change][:-1], arrays[change].astype(np.complex64), [1]):
+            with pytest.raises(fastft.DataError):
+                TokenDataset.from_arrays({**arrays, change: wrong})  # type: ignore[dict-item]
+        del arrays[change]
+        with pytest.raises(fastft.DataError):
+            TokenDataset.from_arrays(arrays)
+
+    def test_an_id_beyond_the_vocabulary_is_refused(self, dataset: TokenDataset) -> None:
+        ids = dataset.ids.copy()
+        ids[3] = 65_535
+        with pytest.raises(fastft.DataError, match="row 0: token id 65535"):
+            TokenDataset.from_arrays({**dataset.arrays(), "ids": ids})
 
 
-def test_small_vocabularies_take_two_bytes_a_token(dataset):
-    assert dataset.arrays()["ids"].dtype == np.uint16
+class TestFiles:
+    def test_round_trip(self, dataset: TokenDataset, tmp_path: Path) -> None:
+        path = tmp_path / "train.safetensors"
+        dataset.save(path)
+        assert_same(dataset, TokenDataset.load(path))
+        assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
 
+    @settings(max_examples=25, deadline=None)
+    @given(
+        rows=st.lists(st.lists(st.integers(0, 80_000), max_size=6), max_size=6),
+        flat=st.booleans(),
+    )
+    def test_any_rows(self, rows: list[list[int]], flat: bool, tmp_path_factory: Any) -> None:
+        path = tmp_path_factory.mktemp("files") / "rows.safetensors"
+        ids = np.array([token for row in rows for token in row], np.uint32)
+        offsets = np.cumsum([0, *map(len, rows)]).astype(np.uint64)
+        type_ids = TypeIds(flat=(ids % 3).astype(np.uint8)) if flat else None
+        dataset = TokenDataset(ids, offsets, type_ids, columns={"label": range(len(rows))})
+        dataset.save(path)
+        assert_same(dataset, TokenDataset.load(path))
 
-def test_large_vocabularies_take_four():
-    ids = np.array([70_000, 1], dtype=np.uint32)
-    dataset = TokenDataset(ids, np.array([0, 2], dtype=np.uint64))
-    assert dataset[0]["input_ids"] == [70_000, 1]
+    def test_the_old_file_stays_until_the_new_one_is_whole(
+        self, dataset: TokenDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = tmp_path / "train.safetensors"
+        dataset.save(path)
+        before = path.read_bytes()
 
+        def fail(*args: Any, **kwargs: Any) -> None:
+            raise OSError("no space left on device")
 
-def test_labels_stand_in_each_row_as_plain_numbers(dataset):
-    assert dataset[1]["labels"] == 1
-    assert type(dataset[1]["labels"]) is int
-    assert dataset.columns["labels"].dtype == np.int64
+        monkeypatch.setattr("safetensors.numpy.save_file", fail)
+        with pytest.raises(fastft.OutputError, match="no space left"):
+            dataset.save(path)
+        assert path.read_bytes() == before
+        assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
 
+    def test_a_folder_that_is_not_there(self, dataset: TokenDataset, tmp_path: Path) -> None:
+        with pytest.raises(fastft.OutputError):
+            dataset.save(tmp_path / "nowhere" / "train.safetensors")
+        with pytest.raises(fastft.DataNotFoundError):
+            TokenDataset.load(tmp_path / "nowhere.safetensors")
 
-def test_negative_rows_count_from_the_end_and_others_do_not_exist(dataset):
-    assert dataset[-1] == dataset[3]
-    with pytest.raises(IndexError):
-        dataset[4]
+    def test_a_flipped_bit_anywhere_is_refused(self, hf: Any, tmp_path: Path) -> None:
+        path = tmp_path / "train.safetensors"
+        dataset = TokenDataset.from_texts(TEXTS[:3], hf, columns={"labels": [1, 2, 3]})
+        dataset.save(path)
+        whole = path.read_bytes()
+        for position in range(len(whole)):
+            damaged = bytearray(whole)
+            damaged[position] ^= 1 << (position % 8)
+            path.write_bytes(damaged)
+            try:
+                loaded = TokenDataset.load(path)
+            except fastft.DataError as error:
+                assert str(path) in str(error) or "arrays" in str(error)
+            else:  # blanks that pad the header may change without a meaning
+                assert_same(dataset, loaded)
 
+    @pytest.mark.parametrize("keep", [0, 1, 7, 8, 100, 0.5, 0.99])
+    def test_a_file_that_was_cut_short_is_refused(
+        self, dataset: TokenDataset, tmp_path: Path, keep: float
+    ) -> None:
+        path = tmp_path / "train.safetensors"
+        dataset.save(path)
+        whole = path.read_bytes()
+        path.write_bytes(whole[: int(len(whole) * keep) if isinstance(keep, float) else keep])
+        with pytest.raises(fastft.DataError, match="damaged"):
+            TokenDataset.load(path)
 
-@pytest.mark.parametrize(
-    ("columns", "part"),
-    [
-        ({"labels": [0, 1]}, "2 entries"),
-        ({"labels": ["a", "b", "c", "d"]}, "'a' in row 0"),
-        ({"labels": [0, None, 1, 1]}, "None in row 1"),
-        ({"input_ids": [0, 1, 2, 3]}, "taken"),
-        ({"labels": 3}, "single value"),
-    ],
-)
-def test_columns_that_do_not_fit_are_refused(tokenizer, columns, part):
-    with pytest.raises(ColumnError, match=part):
-        TokenDataset.from_texts(TEXTS, tokenizer, columns=columns)
+    def test_a_file_of_another_kind_is_refused(self, tmp_path: Path) -> None:
+        from safetensors.numpy import save_file
 
-
-@pytest.mark.parametrize(
-    ("ids", "offsets", "type_ids"),
-    [
-        ([1, 2], [0, 3], None),
-        ([1, 2], [0, 2, 1], None),
-        ([1, 2], [1, 2], None),
-        ([1, 99], [0, 2], None),
-        ([1, 2], [0, 2], TypeIds(np.array([0, 0], np.uint32), None)),
-        ([1, 2], [0, 2], TypeIds(None, np.array([0], np.uint8))),
-    ],
-)
-def test_arrays_that_do_not_fit_together_are_refused(ids, offsets, type_ids):
-    with pytest.raises(DataError):
-        TokenDataset(
-            np.array(ids, np.uint16), np.array(offsets, np.uint64), type_ids, vocab_size=10
-        )
-
-
-def same(ours, theirs):
-    return len(ours) == len(theirs) and all(ours[row] == theirs[row] for row in range(len(theirs)))
-
-
-def through_pickle(dataset):
-    return pickle.loads(pickle.dumps(dataset))
-
-
-def through_arrays(dataset):
-    return TokenDataset.from_arrays(dataset.arrays())
-
-
-@pytest.mark.parametrize("again", [copy.deepcopy, through_pickle, through_arrays])
-def test_a_copy_is_the_same(dataset, again):
-    copied = again(dataset)
-    assert same(copied, dataset)
-    assert copied.num_truncated_rows == dataset.num_truncated_rows
-
-
-def test_saved_and_loaded_it_is_the_same(dataset, tmp_path):
-    dataset.save(tmp_path / "tokens.safetensors")
-    assert same(TokenDataset.load(tmp_path / "tokens.safetensors"), dataset)
-    assert [path.name for path in tmp_path.iterdir()] == ["tokens.safetensors"]
-
-
-@pytest.mark.parametrize("damage", ["flip", "cut", "grow", "empty", "other"])
-def test_a_damaged_file_is_refused(dataset, tmp_path, damage):
-    path = tmp_path / "tokens.safetensors"
-    dataset.save(path)
-    content = bytearray(path.read_bytes())
-    if damage == "flip":
-        content[-3] ^= 1
-    elif damage == "cut":
-        del content[-5:]
-    elif damage == "grow":
-        content += b"\0"
-    elif damage == "empty":
-        content.clear()
-    else:
-        content[:] = b"hello, this is no dataset"
-    path.write_bytes(content)
-    with pytest.raises(DataError):
-        TokenDataset.load(path)
-
-
-def test_every_flipped_bit_of_the_payload_is_found(dataset, tmp_path):
-    path = tmp_path / "tokens.safetensors"
-    dataset.save(path)
-    content = path.read_bytes()
-    start = 8 + int.from_bytes(content[:8], "little")
-    for position in range(start, len(content)):
-        damaged = bytearray(content)
-        damaged[position] ^= 1 << (position % 8)
-        path.write_bytes(damaged)
-        with pytest.raises(DataError):
+        path = tmp_path / "model.safetensors"
+        save_file({"weight": np.zeros(3)}, path)
+        with pytest.raises(fastft.DataError, match="not a token dataset of this version"):
             TokenDataset.load(path)
 
 
-def test_a_file_that_is_not_there_is_an_error(tmp_path):
-    with pytest.raises(DataNotFoundError):
-        TokenDataset.load(tmp_path / "none")
+class TestBatchReference:
+    def test_it_is_a_list_of_the_rows(self, dataset: TokenDataset) -> None:
+        rows = [dataset[4], dataset[0], dataset[4]]
+        batch = dataset.__getitems__([4, 0, 4])
+        assert isinstance(batch, list)
+        assert (len(batch), bool(batch), batch.is_untouched) == (3, True, True)
+        assert batch.indices.tolist() == [4, 0, 4]
+        assert batch.dataset is dataset
+        for look in (
+            list,
+            lambda batch: [*batch],
+            lambda batch: batch[:],
+            lambda batch: [batch[0], batch[1], batch[-1]],
+            lambda batch: list(reversed(batch))[::-1],
+            lambda batch: [*batch],
+            lambda batch: batch.copy(),
+            lambda batch: sorted(batch, key=lambda row: 0),
+            lambda batch: [row for row in rows if row in batch],
+            copy.deepcopy,
+            lambda batch: list(pickle.loads(pickle.dumps(batch))),
+        ):
+            assert look(dataset.__getitems__([4, 0, 4])) == rows
+        assert batch == rows
+        assert rows == batch
 
+    def test_negative_rows_count_from_the_end(self, dataset: TokenDataset) -> None:
+        assert dataset.__getitems__([-1, 0]).indices.tolist() == [59, 0]
 
-def test_a_batch_is_a_reference_until_somebody_looks(dataset):
-    batch = dataset.__getitems__([2, 0])
-    assert isinstance(batch, BatchReference)
-    assert isinstance(batch, list)
-    assert len(batch) == 2
-    assert batch.is_untouched
-    assert [example["labels"] for example in batch] == [0, 0]
-    assert not batch.is_untouched
-    batch.append({"labels": 7})
-    assert len(batch) == 3
+    def test_changes_are_kept(self, dataset: TokenDataset) -> None:
+        batch = dataset.__getitems__([1, 2])
+        batch[0]["labels"] = 77
+        batch.append(dataset[3])
+        assert not batch.is_untouched
+        assert (batch[0]["labels"], len(batch)) == (77, 3)
+        assert pickle.loads(pickle.dumps(batch)) == list(batch)
 
+    def test_an_empty_one(self, dataset: TokenDataset) -> None:
+        batch = BatchReference(dataset, [])
+        assert (len(batch), list(batch)) == (0, [])
 
-@pytest.mark.parametrize("rows", [[4], [-5], [[0]], [0.5]])
-def test_a_reference_to_rows_that_do_not_exist_is_refused(dataset, rows):
-    with pytest.raises((IndexError, DataError)):
-        dataset.__getitems__(rows)
-
-
-def stock_collators(tokenizer):
-    padding = DataCollatorWithPadding(tokenizer)
-    return {
-        "padding": padding,
-        "token classification": DataCollatorForTokenClassification(tokenizer),
-        "seq2seq": DataCollatorForSeq2Seq(tokenizer),
-        "causal": DataCollatorForLanguageModeling(tokenizer, mlm=False),
-        "masked": DataCollatorForLanguageModeling(tokenizer, mlm=True),
-        "flattening": DataCollatorWithFlattening(),
-        "default": lambda rows: default_data_collator([{"labels": row["labels"]} for row in rows]),
-    }
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["padding", "token classification", "seq2seq", "causal", "masked", "flattening", "default"],
-)
-def test_every_stock_collator_works_under_a_stock_loader(tokenizer, name):
-    texts = [text for text, _ in sentences(12)]
-    # These want labels a token; the others one a row.
-    per_token = name in ("token classification", "seq2seq", "flattening")
-    columns = {} if per_token else {"labels": [0, 1] * 6}
-    dataset = TokenDataset.from_texts(texts, tokenizer, columns=columns)
-
-    def collate(rows):
-        rows = [{**row, "labels": list(row["input_ids"])} for row in rows] if per_token else rows
-        return stock_collators(tokenizer)[name](rows)
-
-    def run(source):
-        torch.manual_seed(0)
-        return list(torch.utils.data.DataLoader(source, batch_size=5, collate_fn=collate))
-
-    ours, theirs = run(dataset), run([dataset[row] for row in range(12)])
-    assert len(ours) == len(theirs) == 3
-    for our_batch, their_batch in zip(ours, theirs, strict=True):
-        assert dict(our_batch).keys() == dict(their_batch).keys()
-        for key, value in dict(their_batch).items():
-            assert torch.equal(torch.as_tensor(our_batch[key]), torch.as_tensor(value)), key
+    def test_torch_hands_it_to_the_collator(self, dataset: TokenDataset) -> None:
+        subset = torch.utils.data.Subset(dataset, [5, 6, 7, 8])
+        for source, rows in ((dataset, [[0, 1], [2, 3]]), (subset, [[5, 6], [7, 8]])):
+            loader = torch.utils.data.DataLoader(source, 2, collate_fn=lambda batch: batch)
+            batches = iter(loader)
+            for expected in rows:
+                batch = next(batches)
+                assert isinstance(batch, BatchReference)
+                assert batch.indices.tolist() == expected

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path  # typer reads the annotations
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
@@ -111,6 +111,26 @@ def check(
     report = run_check(**call)
     if strict and not report.ok:
         raise typer.Exit(2)
+
+
+def _train_options() -> str:
+    """Lists the options of train for the first help page; \\b keeps the lines as they are."""
+    parameters = get_type_hints(train, include_extras=True)
+    options = {
+        name: next(part for part in annotation.__metadata__ if hasattr(part, "help"))
+        for name, annotation in parameters.items()
+        if hasattr(annotation, "__metadata__")
+    }
+    lines = [
+        f"  --{name.replace('_', '-'):<15} {option.help}"
+        for name, option in options.items()
+        if name not in ("model", "data")
+    ]
+    training = "  Any argument of transformers.TrainingArguments: --num-train-epochs 2 ..."
+    return "\b\n" + "\n".join(["Options of train:", *lines, training])
+
+
+app.info.epilog = _train_options()
 
 
 def _call(given: dict[str, Any], config: Path | None, extra: list[str]) -> dict[str, Any]:
