@@ -114,7 +114,7 @@ def check(
 
 
 def _train_options() -> str:
-    """Lists the options of train for the first help page; \\b keeps the lines as they are."""
+    """Lists the options of train for the first help page, line by line."""
     parameters = get_type_hints(train, include_extras=True)
     options = {
         name: next(part for part in annotation.__metadata__ if hasattr(part, "help"))

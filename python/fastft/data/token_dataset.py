@@ -247,7 +247,7 @@ class TokenDataset(torch.utils.data.Dataset[dict[str, Any]]):
             )
         except DataError:
             raise
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise DataError(
                 "these arrays do not make a token dataset", found=f"{type(error).__name__}: {error}"
             ) from error
