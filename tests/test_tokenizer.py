@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import csv
 import gzip
 import json
@@ -61,11 +60,18 @@ def tokenizer(hf: Any) -> Tokenizer:
 
 
 def stock(hf: Any, texts: list[str], pairs: list[str] | None = None, **options: Any) -> Any:
-    """The reference: transformers' own call, on a copy because it leaves settings behind."""
-    hf = copy.deepcopy(hf)
-    hf.truncation_side = options.pop("truncation_side", hf.truncation_side)
-    cut = {"truncation": "max_length" in options}
-    return hf(texts, pairs, return_token_type_ids=True, verbose=False, **cut, **options)
+    """The reference: transformers' own call, on the tokenizer that was given to ours."""
+    side, hf.truncation_side = (
+        hf.truncation_side,
+        options.pop("truncation_side", hf.truncation_side),
+    )
+    try:
+        cut = "max_length" in options
+        return hf(
+            texts, pairs, return_token_type_ids=True, verbose=False, truncation=cut, **options
+        )
+    finally:
+        hf.truncation_side = side
 
 
 def assert_equal(batch: TokenBatch, expected: Any) -> None:
