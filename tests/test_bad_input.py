@@ -346,3 +346,39 @@ def test_gpt2_without_a_pad_token_trains_and_says_what_pads(capsys):
         num_train_epochs=1, use_cpu=True,
     )  # fmt: skip
     assert "no pad token: '[SEP]' (eos_token) pads" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("validation", "part"),
+    [
+        ({"text": ["a"], "lable": ["positive"]}, "rename 'lable' to 'label'"),
+        ({"txt": ["a"], "label": ["positive"]}, "rename 'txt' to 'text'"),
+    ],
+)
+def test_a_column_that_only_training_has(tiny_bert, validation, part):
+    text = refused(errors.ColumnError, tiny_bert, sentences(40), validation=validation)
+    assert "the validation split has no column" in text
+    assert part in text
+
+
+def test_a_model_folder_is_not_written_over(tiny_bert):
+    for resume in (False, "auto"):
+        text = refused(
+            errors.ConfigurationError, tiny_bert, sentences(40), output_dir=tiny_bert, resume=resume
+        )
+        assert "holds a model" in text
+
+
+@pytest.mark.parametrize(
+    "option",
+    [{"optim": "adamm"}, {"save_strategy": "never"}, {"lr_scheduler_type": "cosin"}],
+)
+def test_values_that_transformers_refuses_are_refused_before_anything_is_written(tiny_bert, option):
+    text = refused(errors.ConfigurationError, tiny_bert, sentences(40), **option)
+    assert next(iter(option.values())) in text
+
+
+def test_decimal_labels_in_a_text_file(tiny_bert, tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text("text,label\n" + "good,1.0\nbad,0.0\n" * 10)
+    assert "decimal numbers" in refused(errors.LabelError, tiny_bert, str(path))

@@ -144,3 +144,7 @@ def test_model_and_data_may_stand_anywhere():
 def test_a_third_word_that_stands_alone_is_an_error():
     with pytest.raises(ArgumentError, match="'oops' stands alone"):
         training_arguments(["bert", "rows.csv", "--seed", "1", "oops"])
+
+
+def test_no_is_a_strategy_and_not_false():
+    assert training_arguments(["--save-strategy", "no"]) == {"save_strategy": "no"}

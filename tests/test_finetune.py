@@ -408,3 +408,17 @@ def test_importing_fastft_loads_nothing_heavy_and_starts_nothing():
         "assert not heavy, heavy; assert threading.active_count() == 1"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ})
+
+
+def test_a_head_that_was_trained_keeps_its_classes(tiny_bert, tmp_path, capsys):
+    rows = sentences(300)
+    first = fastft.finetune(
+        tiny_bert, rows, label_names=["positive", "negative"], output_dir=tmp_path / "first",
+        **{**QUICK, "num_train_epochs": 6},
+    )  # fmt: skip
+    second = fastft.finetune(
+        tmp_path / "first", rows, **{**QUICK, "learning_rate": 1e-7, "quiet": False}
+    )
+    assert second.model.config.id2label == {0: "positive", 1: "negative"}
+    assert second.metrics["eval_accuracy"] == pytest.approx(first.metrics["eval_accuracy"], abs=0.1)
+    assert "a head of this size, which is kept" in capsys.readouterr().err

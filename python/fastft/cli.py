@@ -193,9 +193,14 @@ def training_arguments(words: list[str]) -> dict[str, Any]:
 
 
 def _value(text: str) -> Any:
-    """Reads a word as YAML would, so that 3, 2e-4, true and {"a": 1} mean what they say."""
+    """Reads a word as YAML would, so that 3, 2e-4, true and {"a": 1} mean what they say.
+
+    But "no" stays a word: it is a strategy (`--save-strategy no`); flags are true or false.
+    """
     import yaml
 
+    if text.lower() in ("no", "yes", "off", "on", "y", "n"):
+        return text
     try:
         return float(text) if "e" in text.lower() else yaml.safe_load(text)
     except ValueError:

@@ -26,6 +26,7 @@ from fastft.modeling.load import (
 )
 from fastft.modeling.structure import count_parameters, describe_model
 from fastft.preparation import Prepared, prepare, ready_tokenizer
+from fastft.training.arguments import TrainingArguments
 from fastft.training.distributed import broadcast_json, is_main
 from fastft.training.output import (
     check_disk_space,
@@ -67,6 +68,7 @@ class Job:
     loaded: LoadedModel
     plan: dict[str, Any]
     arguments: dict[str, Any]
+    training_arguments: TrainingArguments
     output_dir: Path
 
     def __init__(self, request: Request, console: Console, timing: Timing | None = None) -> None:
@@ -144,9 +146,13 @@ class Job:
 
     def _prepare_data(self) -> None:
         self.max_length = self._chosen_max_length()
-        head = None if self.request.model_name is not None else self.config
         self.prepared = prepare(
-            self.request, self.tokenizer, self.max_length, head, self.device, self.console
+            self.request,
+            self.tokenizer,
+            self.max_length,
+            self.config,
+            self.device,
+            self.console,
         )
         sizes = {name: f"{len(data):,}" for name, data in self.prepared.datasets.items()}
         self.console.line("data  " + self.prepared.description)
@@ -214,6 +220,8 @@ class Job:
         console.detail(
             f"new weights, random from seed {self.arguments['seed']}: {', '.join(new) or 'none'}"
         )
+        if self.request.model_name is not None and not new:
+            console.note("the checkpoint has a head of this size, which is kept and trained on")
         if unused:
             console.detail(f"weights of the checkpoint that are left out: {_clip(unused)}")
         trainable, total = count_parameters(model)
@@ -223,8 +231,23 @@ class Job:
         if self._pad_note:
             console.note(self._pad_note)
 
+    def _build_arguments(self) -> TrainingArguments:
+        """Lets transformers look at its own arguments before anything is written."""
+        try:
+            return TrainingArguments(output_dir=str(self.output_dir), **self.arguments)
+        except (ValueError, TypeError, KeyError, ImportError, OSError) as error:
+            text = str(error).strip()
+            raise ConfigurationError(
+                "transformers refuses the training arguments",
+                place="training arguments",
+                found=text.splitlines()[0] if text else repr(error),
+                expected="values that transformers.TrainingArguments takes",
+                fix="correct the argument that the message names",
+            ) from error
+
     def _check_run(self) -> None:
         model, arguments = self.loaded.model, self.arguments
+        self.training_arguments = self._build_arguments()
         for name, dataset in self.prepared.datasets.items():
             checks.check_token_ids(dataset, model, name)
         if self.request.options["resume"] is not False:

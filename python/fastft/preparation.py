@@ -54,7 +54,7 @@ def prepare(
     request: Request,
     tokenizer: Tokenizer,
     max_length: int,
-    head: PreTrainedConfig | None,
+    head: PreTrainedConfig,
     device: torch.device,
     console: Console,
 ) -> Prepared:
@@ -64,7 +64,7 @@ def prepare(
         request: The job.
         tokenizer: The tokenizer.
         max_length: Rows are cut to this many tokens.
-        head: The configuration of a model that the user built, None for one to be loaded.
+        head: The configuration of the model.
         device: The device of this process.
         console: Where the bars are drawn.
 
@@ -114,13 +114,15 @@ def _prepare_here(
     request: Request,
     tokenizer: Tokenizer,
     max_length: int,
-    head: PreTrainedConfig | None,
+    head: PreTrainedConfig,
     console: Console,
 ) -> Prepared:
     options = request.options
     source = open_source(request.data, read_options(options))
     seed = int(request.training.get("seed", DEFAULTS["seed"]))
-    task = task_class(options["task"]).from_source(source, options, head)
+    task = task_class(options["task"]).from_source(
+        source, options, head, head_is_fixed=request.model_name is None
+    )
     splits, notes = _train_and_validation(source, task, options, seed)
     datasets = {
         name: tokenize(split, task, tokenizer, max_length, console)
@@ -157,6 +159,8 @@ def _train_and_validation(
     notes = []
     if "test" in source.splits:
         notes.append("the test split is left alone; result.evaluate(...) scores on it")
+    if "validation" in source.splits and wanted != "auto":
+        notes.append("the data's own validation split is left out, as validation= asks")
     if wanted is None or wanted is False:
         return {"train": train}, notes
     if not isinstance(wanted, str | float | int) or _is_path(wanted):
@@ -171,7 +175,7 @@ def _train_and_validation(
         seed=seed,
     )
     notes.append(
-        f"no validation split: {validation.table.num_rows:,} rows were held back, "
+        f"validation: {validation.table.num_rows:,} training rows were held back, "
         f"{100 * share:g} % of each label (seed {seed})"
     )
     return {"train": train, "validation": validation}, notes

@@ -12,7 +12,6 @@ from fastft._fastft import __version__
 from fastft.data.collator import DataCollatorWithPadding
 from fastft.modeling.load import no_transformers_bars
 from fastft.result import FinetuneResult
-from fastft.training.arguments import TrainingArguments
 from fastft.training.distributed import is_main
 from fastft.training.output import RUN_FILE, write_text
 from fastft.training.plan import describe_plan
@@ -75,7 +74,7 @@ def _trainer(job: Job) -> tuple[Trainer, ProgressCallback]:
         callbacks.append(EarlyStoppingCallback(job.request.options["early_stopping"]))
     trainer = Trainer(
         model=job.loaded.model,
-        args=TrainingArguments(output_dir=str(job.output_dir), **job.arguments),
+        args=job.training_arguments,
         data_collator=DataCollatorWithPadding(job.tokenizer.hf),
         train_dataset=datasets["train"],
         eval_dataset=datasets.get("validation"),

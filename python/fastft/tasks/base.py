@@ -53,14 +53,21 @@ class Task(ABC):
     @classmethod
     @abstractmethod
     def from_source(
-        cls, source: Source, options: Mapping[str, Any], head: PreTrainedConfig | None = None
+        cls,
+        source: Source,
+        options: Mapping[str, Any],
+        head: PreTrainedConfig | None = None,
+        *,
+        head_is_fixed: bool = True,
     ) -> Task:
         """Settles columns and labels from the training split.
 
         Args:
             source: The data.
             options: The options of `finetune`.
-            head: The configuration of a model that the user built, None for one to be loaded.
+            head: The configuration of the model.
+            head_is_fixed: Whether the model is an object, whose head must fit; the head of a
+                checkpoint is replaced when it does not.
         """
 
     @abstractmethod
@@ -144,6 +151,25 @@ def find_column(split: Split, given: str | None, usual: Sequence[str], argument:
     )
 
 
+def require_column(split: Split, column: str) -> pa.ChunkedArray:
+    """Takes a column that the training split has from any split.
+
+    Raises:
+        ColumnError: This split lacks it.
+    """
+    names = list(split.table.column_names)
+    if column in names:
+        return split.table.column(column)
+    close = nearest(column, names)
+    raise ColumnError(
+        f"the {split.name} split has no column {column!r}, which the training split has",
+        place=split.place(0),
+        found=", ".join(map(repr, names)),
+        expected=f"a column {column!r}",
+        fix=f"rename {close[0]!r} to {column!r}" if close else "give all splits the same columns",
+    )
+
+
 def text_column(split: Split, column: str) -> pa.ChunkedArray:
     """Takes a column of texts and refuses anything that is not text.
 
@@ -152,7 +178,7 @@ def text_column(split: Split, column: str) -> pa.ChunkedArray:
     """
     import pyarrow as pa
 
-    values = split.table.column(column)
+    values = require_column(split, column)
     if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
         raise ColumnError(
             f"column {column!r} is not text",

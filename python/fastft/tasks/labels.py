@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fastft.errors import LabelError, nearest
+from fastft.tasks.base import require_column
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,6 +107,11 @@ class LabelSet:
         named = tuple(str(config.id2label[index]) for index in range(num_outputs))
         return LabelSet(named) if set(named) == set(self.names) else self
 
+    def in_order_of(self, config: PreTrainedConfig) -> LabelSet:
+        """Takes the order of a checkpoint whose head was trained for the same classes."""
+        named = tuple(str(name) for _, name in sorted(config.id2label.items()))
+        return LabelSet(named) if set(named) == set(self.names) else self
+
     def _refuse(self, split: Split, column: str, values: pa.Array, ids: pa.Array) -> None:
         row = int(pc.index(ids.is_null(), True).as_py())
         found = values[row].as_py()
@@ -137,6 +143,8 @@ def read_label_set(split: Split, column: str, given: Sequence[str] | None = None
     found = [str(value) for value in pc.unique(values).to_pylist()]
     names = list(given) if given is not None else _class_names(split, column, found)
     if names is None:
+        if all(map(_is_decimal, found)):
+            _refuse_decimals(split, column, values.cast(pa.float64()))
         _refuse_mixture(split, column, values, found)
         names = sorted(found, key=_sort_key)
     if len(found) < 2:
@@ -156,7 +164,7 @@ def label_strings(split: Split, column: str) -> pa.Array:
     Raises:
         LabelError: A label is missing, or the column holds decimal numbers or something else.
     """
-    values = split.table.column(column).combine_chunks()
+    values = require_column(split, column).combine_chunks()
     if isinstance(values, pa.ChunkedArray):
         values = pa.concat_arrays(values.chunks)
     _refuse_missing(split, column, values)
@@ -266,6 +274,11 @@ def _refuse_mixture(split: Split, column: str, values: pa.Array, found: list[str
 
 def _is_integer(name: str) -> bool:
     return name.lstrip("-").isdecimal()
+
+
+def _is_decimal(name: str) -> bool:
+    whole, point, fraction = name.lstrip("-").partition(".")
+    return bool(point) and whole.isdecimal() and fraction.isdecimal()
 
 
 def _sort_key(name: str) -> tuple[int, str]:

@@ -50,7 +50,12 @@ class TextClassification(Task):
 
     @classmethod
     def from_source(
-        cls, source: Source, options: Mapping[str, Any], head: PreTrainedConfig | None = None
+        cls,
+        source: Source,
+        options: Mapping[str, Any],
+        head: PreTrainedConfig | None = None,
+        *,
+        head_is_fixed: bool = True,
     ) -> TextClassification:
         """Finds the columns and reads the label set of the training split.
 
@@ -58,8 +63,9 @@ class TextClassification(Task):
             source: The data.
             options: `text`, `pair`, `label` (column names, recognised when None) and
                 `label_names` (the classes in the order of their ids, or None).
-            head: The configuration of a model that the user built; its head decides how many
-                labels there are and, where it names the same classes, their order.
+            head: The configuration of the model; where it names the same classes, their order is
+                kept, so that a head that was trained for them stays right.
+            head_is_fixed: Whether the head also decides how many labels there are.
 
         Raises:
             ColumnError: A column is not there.
@@ -74,8 +80,10 @@ class TextClassification(Task):
         given = options["label_names"]
         names = source.label_names if given is None else given
         labels = read_label_set(train, columns.label, names)
-        if head is not None:
+        if head is not None and head_is_fixed:
             labels = labels.fit_to_head(train, columns.label, head)
+        elif head is not None and given is None:
+            labels = labels.in_order_of(head)
         return cls(columns, labels)
 
     def describe(self) -> str:

@@ -41,6 +41,14 @@ def choose_output_dir(
     """
     if given is not None:
         folder = Path(given).expanduser()
+        if (folder / "config.json").exists() and not is_run(folder):
+            raise ConfigurationError(
+                "the folder holds a model, which would be written over",
+                place=f"argument output_dir={str(given)!r}",
+                found="config.json",
+                expected="a new or empty folder",
+                fix="name another folder",
+            )
         if is_run(folder) and resume is False:
             raise ConfigurationError(
                 "the folder holds a run already, and a run is never written over",
