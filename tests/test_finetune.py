@@ -216,6 +216,11 @@ def test_evaluate_scores_new_data(result):
     assert metrics["eval_accuracy"] == pytest.approx(right / 50)
 
 
+def test_a_single_text_is_not_taken_for_a_list_of_letters(result):
+    with pytest.raises(fastft.DataError, match=r"predict\(\[text\]\)"):
+        result.predict("a good film")
+
+
 def test_predicting_nothing_gives_nothing(result):
     assert result.predict([]) == []
 

@@ -7,6 +7,7 @@ and checked against the installed version.
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path  # typer reads the annotations
 from typing import Annotated, Any, get_type_hints
@@ -227,7 +228,9 @@ def main() -> None:
     try:
         app()
     except Error as error:
-        typer.echo(f"error: {error}", err=True)
+        # Of several processes the first one knows what is wrong; the others only know that it is.
+        if os.environ.get("RANK", "0") == "0":
+            typer.echo(f"error: {error}", err=True)
         sys.exit(1)
     finally:
         _leave_process_group()

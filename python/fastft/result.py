@@ -14,6 +14,7 @@ from fastft.data.collator import DataCollatorWithPadding
 from fastft.data.dataloader import DataLoader
 from fastft.data.sources import open_source
 from fastft.data.token_dataset import TokenDataset
+from fastft.errors import DataError
 from fastft.preparation import read_options, tokenize
 from fastft.training.output import RUN_FILE, save_files
 
@@ -74,7 +75,18 @@ class FinetuneResult:
 
         Returns:
             One dict a text: `label` and `score` (its probability) for classification.
+
+        Raises:
+            DataError: A single text was given, not a list.
         """
+        if isinstance(texts, str):
+            raise DataError(
+                "predict takes a list of texts",
+                place="argument texts",
+                found=f"one text, {texts[:40]!r}",
+                expected="a list",
+                fix="put the text into a list: predict([text])",
+            )
         dataset = TokenDataset.from_texts(
             list(texts),
             self._encoder,
@@ -125,7 +137,7 @@ class FinetuneResult:
         Args:
             folder: The folder; other files in it stay.
         """
-        folder = Path(folder)
+        folder = Path(folder).expanduser()
         save_files(folder, self._write)
         return folder
 
