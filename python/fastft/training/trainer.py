@@ -21,7 +21,6 @@ from fastft.data.collator import DataCollatorWithPadding
 from fastft.data.dataloader import DataLoader
 from fastft.data.token_dataset import TokenDataset
 from fastft.errors import ConfigurationError, NonFiniteLossError
-from fastft.training.arguments import TrainingArguments
 from fastft.training.evaluation_loss import EvaluationLoss, first_rows, num_valid_rows
 from fastft.training.loss_scale import count_labels, loss_share, predicts_next_token
 from fastft.training.timing import Timing
@@ -260,6 +259,3 @@ class Trainer(TrainerMixin, transformers.Trainer):  # type: ignore[misc]
         ...                   processing_class=tokenizer)          # doctest: +SKIP
         >>> trainer.train()                                        # doctest: +SKIP
     """
-
-
-__all__ = ["Trainer", "TrainerMixin", "TrainingArguments"]
