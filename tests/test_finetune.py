@@ -427,3 +427,12 @@ def test_a_head_that_was_trained_keeps_its_classes(tiny_bert, tmp_path, capsys):
     assert second.model.config.id2label == {0: "positive", 1: "negative"}
     assert second.metrics["eval_accuracy"] == pytest.approx(first.metrics["eval_accuracy"], abs=0.1)
     assert "a head of this size, which is kept" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("validation", [0.25, None])
+def test_a_validation_split_that_is_left_out_is_said_to_be(tiny_bert, validation):
+    data = {"train": sentences(40), "validation": sentences(9, seed=1)}
+    report = fastft.check(tiny_bert, data, validation=validation, quiet=True)
+    assert any("own validation split is left out" in note for note in report.notes)
+    kept = fastft.check(tiny_bert, data, quiet=True)
+    assert not any("left out" in note for note in kept.notes)
