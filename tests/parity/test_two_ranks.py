@@ -91,10 +91,20 @@ def test_arrays_and_json_arrive_as_they_were_sent(even):
     assert even[1]["broadcast"][-1] == {"größe": [1, None]}
 
 
-@pytest.mark.slow
-def test_an_uneven_end_is_that_of_the_stock_trainer(tmp_path):
-    for rank in ranks(tmp_path, 157):
+@pytest.mark.parametrize(
+    "rows",
+    [
+        149,  # the last global batch has 5 rows: none of the second rank's counts
+        pytest.param(157, marks=pytest.mark.slow),  # 13 rows: five of the second rank's count
+    ],
+)
+def test_rows_repeated_at_an_uneven_end_weigh_nothing(rows, tmp_path):
+    """The batches are the stock ones; the loss and the weights are those of one process."""
+    both = ranks(tmp_path, rows)
+    for rank in both:
         assert rank["fast"]["batches"] == rank["stock"]["batches"]
+    whole = one_process(tmp_path / "one", rows)
+    np.testing.assert_allclose(both[0]["fast"]["losses"], whole.losses, rtol=1e-5)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ twice. Here each batch counts by its labels, and repeated rows do not count.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -42,30 +42,3 @@ class EvaluationLoss:
         if accelerator.num_processes > 1:
             totals = accelerator.reduce(totals.to(accelerator.device), "sum").cpu()
         return float(totals[0] / totals[1]) if totals[1] > 0 else None
-
-
-def num_valid_rows(accelerator: Accelerator, batch_size: int) -> int:
-    """Counts the rows of this rank's batch that are no repetition.
-
-    accelerate fills the last global batch with rows from the start of the data; of the ranks'
-    batches laid end to end only the first `remainder` rows are new.
-
-    Args:
-        accelerator: Knows whether this is the last batch, and its remainder.
-        batch_size: Rows in this rank's batch.
-    """
-    state = accelerator.gradient_state
-    if accelerator.num_processes == 1 or not state.end_of_dataloader or state.remainder <= 0:
-        return batch_size
-    before: int = accelerator.process_index * batch_size
-    return max(0, min(batch_size, int(state.remainder) - before))
-
-
-def first_rows(inputs: dict[str, Any], number: int, batch_size: int) -> dict[str, Any]:
-    """Cuts every tensor of a batch to its first rows."""
-    return {
-        name: value[:number]
-        if isinstance(value, torch.Tensor) and value.dim() and value.shape[0] == batch_size
-        else value
-        for name, value in inputs.items()
-    }

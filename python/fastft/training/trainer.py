@@ -21,8 +21,9 @@ from fastft.data.collator import DataCollatorWithPadding
 from fastft.data.dataloader import DataLoader
 from fastft.data.token_dataset import TokenDataset
 from fastft.errors import ConfigurationError, NonFiniteLossError
-from fastft.training.evaluation_loss import EvaluationLoss, first_rows, num_valid_rows
+from fastft.training.evaluation_loss import EvaluationLoss
 from fastft.training.loss_scale import count_labels, loss_share, predicts_next_token
+from fastft.training.repeated_rows import at_uneven_end, first_rows, num_valid_rows
 from fastft.training.timing import Timing
 
 if TYPE_CHECKING:
@@ -50,6 +51,9 @@ class TrainerMixin(_StockTrainer):  # type: ignore[misc]  # transformers carries
         self.timing = timing or Timing()
         self._plan_sampler: BatchSampler | None = None
         self._evaluation_loss: EvaluationLoss | None = None
+        # The micro-batch whose last rows only fill it, and how many of its rows count.
+        self._filled_batch: Any = None
+        self._num_valid_rows: int | None = None
         super().__init__(*args, **kwargs)
         # transformers' own switch: the loss needs no more division by the accumulation steps.
         if self.compute_loss_func is None:
@@ -143,6 +147,11 @@ class TrainerMixin(_StockTrainer):  # type: ignore[misc]  # transformers carries
         before = time.perf_counter()
         batches, num_items = super().get_batch_samples(epoch_iterator, num_batches, device)
         self.timing.data_waited(time.perf_counter() - before)
+        self._filled_batch = None
+        if batches and at_uneven_end(self.accelerator) and self.compute_loss_func is None:
+            self._filled_batch = batches[-1]
+            # Counted before the end was known, repeated rows included.
+            num_items = self._get_num_items_in_batch(batches, device)
         return batches, num_items
 
     # -- loss --------------------------------------------------------------------------------
@@ -151,7 +160,7 @@ class TrainerMixin(_StockTrainer):  # type: ignore[misc]  # transformers carries
         """Counts the labels of a whole step on all ranks, for every class of model."""
         if self.compute_loss_func is not None:
             return super()._get_num_items_in_batch(batch_samples, device)
-        counts = [self._count_labels(batch) for batch in batch_samples]
+        counts = [self._count_valid_labels(batch) for batch in batch_samples]
         if not counts or any(count is None for count in counts):
             return None
         total = torch.stack([count for count in counts if count is not None]).sum().to(device)
@@ -161,6 +170,12 @@ class TrainerMixin(_StockTrainer):  # type: ignore[misc]  # transformers carries
 
     def _count_labels(self, batch: Mapping[str, Any]) -> torch.Tensor | None:
         return count_labels(batch, self.label_names, shifted=self._next_token_loss)
+
+    def _count_valid_labels(self, batch: Mapping[str, Any]) -> torch.Tensor | None:
+        if batch is not self._filled_batch:
+            return self._count_labels(batch)
+        size = find_batch_size(batch)
+        return self._count_labels(first_rows(batch, num_valid_rows(self.accelerator, size), size))
 
     def compute_loss(
         self,
@@ -182,12 +197,25 @@ class TrainerMixin(_StockTrainer):  # type: ignore[misc]  # transformers carries
         """
         if self.compute_loss_func is not None:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        count = self._count_labels(inputs)
+        inputs, count = self._without_repeated_rows(inputs)
         # Without a count the stock method returns the plain mean over the micro-batch.
         loss, outputs = super().compute_loss(model, inputs, return_outputs=True)
         if self.model.training:
             loss = loss * self._loss_factor(count, num_items_in_batch)
         return (loss, outputs) if return_outputs else loss
+
+    def _without_repeated_rows(self, inputs: Any) -> tuple[Any, torch.Tensor | None]:
+        """Takes the rows that count, and the number of their labels.
+
+        A rank that has none keeps one row, whose loss then weighs nothing: it must take part in
+        the step, and the mean over no row would be NaN.
+        """
+        valid = self._num_valid_rows
+        if valid is None:
+            return inputs, self._count_labels(inputs)
+        rows = first_rows(inputs, max(1, valid), find_batch_size(inputs))
+        count = self._count_labels(rows)
+        return rows, count if count is None or valid else torch.zeros_like(count)
 
     def _loss_factor(self, count: torch.Tensor | None, step_count: Any) -> Any:
         if count is None or step_count is None:
@@ -227,13 +255,16 @@ class TrainerMixin(_StockTrainer):  # type: ignore[misc]  # transformers carries
             output.metrics[name] = mean
         return output
 
-    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+    def training_step(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Runs forward and backward and stops the run when the loss is not a number.
 
         Raises:
             NonFiniteLossError: The loss is NaN or infinite.
         """
-        loss: torch.Tensor = super().training_step(*args, **kwargs)
+        if inputs is self._filled_batch:
+            self._num_valid_rows = num_valid_rows(self.accelerator, find_batch_size(inputs))
+        loss: torch.Tensor = super().training_step(model, inputs, *args, **kwargs)
+        self._num_valid_rows = None
         if not torch.isfinite(loss):
             raise NonFiniteLossError(
                 f"the loss became {loss.item()}",
