@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import torch
 import transformers
 
+from fastft.data.padding import RustPadding, as_batch, column_tensors
 from fastft.data.token_dataset import BatchReference, TokenDataset
 from fastft.data.tokenizer import Tokenizer
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class DataCollatorWithPadding(transformers.DataCollatorWithPadding):  # type: ignore[misc]
+class DataCollatorWithPadding(RustPadding, transformers.DataCollatorWithPadding):  # type: ignore[misc]
     """Pads the rows of a batch to one width, as the class of the same name in transformers does.
 
     Args:
@@ -54,82 +54,11 @@ class DataCollatorWithPadding(transformers.DataCollatorWithPadding):  # type: ig
             return self._collate(features.dataset, features.indices)
         return super().__call__(features)
 
-    def why_not_rust(self, source: BatchReference | TokenDataset | object) -> str | None:
-        """Says why batches of `source` would not be made in Rust; None when they would."""
-        dataset = source.dataset if isinstance(source, BatchReference) else source
-        if not isinstance(dataset, TokenDataset):
-            return f"the dataset is a {type(dataset).__name__}, not a TokenDataset"
-        reason = self._unknown_option() or self._unknown_tokenizer(dataset)
-        if reason or not isinstance(source, BatchReference):
-            return reason
-        if not source.is_untouched:
-            return "the examples of the batch were looked at, and perhaps changed"
-        longest = int(dataset.lengths[source.indices].max(initial=0))
-        width = self._width()
-        if longest == 0 or (width is not None and longest > width):
-            return "a batch that the stock collator treats as a special case"
-        return None
-
-    def _unknown_option(self) -> str | None:
-        if self.return_tensors != "pt":
-            return f"return_tensors={self.return_tensors!r} is not 'pt'"
-        if self.padding not in (True, "longest") and self._width() is None:
-            return f"padding={self.padding!r} with max_length={self.max_length!r} is left to stock"
-        multiple = self.pad_to_multiple_of
-        if multiple is not None and (not isinstance(multiple, int) or multiple < 1):
-            return f"pad_to_multiple_of={multiple!r}"
-        return None
-
-    def _unknown_tokenizer(self, dataset: TokenDataset) -> str | None:
-        hf, stock = self.tokenizer, transformers.PreTrainedTokenizerBase
-        if type(hf).pad is not stock.pad or type(hf)._pad is not stock._pad:
-            return f"{type(hf).__name__} pads in its own way"
-        if hf.pad_token_id is None:
-            return "the tokenizer has no pad token"
-        if hf.padding_side not in ("left", "right"):
-            return f"padding_side={hf.padding_side!r}"
-        if hf.model_input_names[0] != "input_ids" or "input_ids" not in dataset.model_inputs:
-            return "the main input of the model is not input_ids"
-        if ("attention_mask" in hf.model_input_names) != ("attention_mask" in dataset.model_inputs):
-            return "only one of tokenizer and dataset has an attention mask"
-        if "special_tokens_mask" in dataset.columns:
-            return "special_tokens_mask is padded by the stock collator"
-        return None
-
-    def _width(self) -> int | None:
-        """The width that is asked for, rounded up; None where it follows from the batch."""
-        if self.padding != "max_length" or not isinstance(self.max_length, int):
-            return None
-        multiple = self.pad_to_multiple_of or 1
-        return -(-self.max_length // multiple) * multiple
-
     def _collate(self, dataset: TokenDataset, indices: NDArray[np.int64]) -> Any:
-        hf = self.tokenizer
-        has_type_ids = "token_type_ids" in dataset.model_inputs
-        input_ids, attention_mask, token_type_ids = dataset.rust.collate(
-            indices,
-            pad_token_id=hf.pad_token_id,
-            pad_token_type_id=hf.pad_token_type_id if has_type_ids else None,
-            width=self._width(),
-            pad_to_multiple_of=self.pad_to_multiple_of,
-            padding_side=hf.padding_side,
-        )
-        arrays = {
-            "input_ids": input_ids,
-            "token_type_ids": token_type_ids,
-            "attention_mask": attention_mask,
-        }
-        batch = {name: torch.from_numpy(arrays[name]) for name in dataset.model_inputs}
-        for name, column in dataset.columns.items():
-            batch[name] = _tensor(column[indices])
+        batch = self.padded_inputs(dataset, indices)
+        batch.update(column_tensors(dataset, indices))
         # Renamed in the way of the stock collator: at the end, and over what is there.
         for name in ("label", "label_ids"):
             if name in batch:
                 batch["labels"] = batch.pop(name)
-        return transformers.BatchEncoding(batch)
-
-
-def _tensor(values: NDArray[Any]) -> torch.Tensor:
-    tensor = torch.from_numpy(values)
-    # The stock collator makes floats from Python numbers, in torch's default type.
-    return tensor.to(torch.get_default_dtype()) if tensor.is_floating_point() else tensor
+        return as_batch(batch, indices)

@@ -1,4 +1,4 @@
-"""Columns beside the text (labels and the like): int64 or float32 arrays with an entry a row."""
+"""Columns beside the text (labels and the like): numbers with an entry, or a run of them, a row."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastft.data.ragged_column import RaggedColumn
 from fastft.errors import ColumnError
 
 if TYPE_CHECKING:
@@ -13,13 +14,16 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    Column = NDArray[Any] | RaggedColumn
+
 
 def checked_columns(
     columns: Mapping[str, Any], *, num_rows: int, reserved: Iterable[str]
-) -> dict[str, NDArray[Any]]:
+) -> dict[str, Column]:
     """Gives the columns as contiguous int64 or float32 arrays, which cannot be written to.
 
-    Integers and booleans become int64, floats float32, the types that a stock collator gives.
+    Integers and booleans become int64, floats float32, the types that a stock collator gives. A
+    `RaggedColumn` stays as it is.
 
     Raises:
         ColumnError: A name is taken, a column has another length, or holds no numbers.
@@ -28,22 +32,41 @@ def checked_columns(
         >>> checked_columns({"labels": [0, 1]}, num_rows=2, reserved=())["labels"].dtype
         dtype('int64')
     """
-    checked = {}
+    checked: dict[str, Column] = {}
     for name, values in columns.items():
         if name in reserved:
             raise ColumnError(
                 "this name is taken by what the tokenizer gives", place=f"column {name!r}"
             )
-        column = _numbers(name, values)
-        if column.ndim == 0 or len(column) != num_rows:
+        column = values if isinstance(values, RaggedColumn) else _numbers(name, values)
+        is_single = isinstance(column, np.ndarray) and column.ndim == 0
+        if is_single or len(column) != num_rows:
             raise ColumnError(
                 "a column has one entry a row",
                 place=f"column {name!r}",
-                found="a single value" if column.ndim == 0 else f"{len(column)} entries",
+                found="a single value" if is_single else f"{len(column)} entries",
                 expected=f"{num_rows} entries",
             )
         checked[name] = column
     return checked
+
+
+def column_arrays(columns: Mapping[str, Column]) -> dict[str, NDArray[Any]]:
+    """Gives columns as plain arrays by name, to be sent or kept; see `column_from_arrays`."""
+    arrays: dict[str, NDArray[Any]] = {}
+    for name, column in columns.items():
+        if isinstance(column, RaggedColumn):
+            arrays[f"column.{name}"] = column.values
+            arrays[f"column_offsets.{name}"] = column.offsets
+        else:
+            arrays[f"column.{name}"] = column
+    return arrays
+
+
+def column_from_arrays(arrays: Mapping[str, NDArray[Any]], name: str) -> Column:
+    """Gives back a column that `column_arrays` took apart."""
+    values, offsets = arrays[f"column.{name}"], arrays.get(f"column_offsets.{name}")
+    return values if offsets is None else RaggedColumn(values, offsets)
 
 
 def _numbers(name: str, values: Any) -> NDArray[Any]:

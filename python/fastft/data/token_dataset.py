@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from fastft import _fastft
 from fastft.data import token_file
 from fastft.data.batch_reference import BatchReference
-from fastft.data.columns import checked_columns
+from fastft.data.columns import checked_columns, column_arrays, column_from_arrays
 from fastft.data.text_column import Texts, as_arrow
 from fastft.data.token_batch import TokenBatch
 from fastft.data.tokenizer import Tokenizer
@@ -53,7 +53,8 @@ class TokenDataset(torch.utils.data.Dataset[dict[str, Any]]):
         ids: uint16 or uint32 (N,): the token ids of all rows.
         row_offsets: uint64 (rows + 1,): where each row begins.
         type_ids: The token type ids.
-        columns: Further values by name, each int64 or float32 with one entry a row.
+        columns: Further values by name, each int64 or float32 with one entry a row, or a
+            `RaggedColumn`.
         model_inputs: Which of `input_ids`, `token_type_ids`, `attention_mask` a row has.
         vocab_size: No id reaches this.
         num_truncated_rows: How many rows lost tokens when they were encoded.
@@ -102,7 +103,7 @@ class TokenDataset(torch.utils.data.Dataset[dict[str, Any]]):
         *,
         text_pair: Texts | None = None,
         max_length: int | None = None,
-        columns: Mapping[str, NDArray[Any] | Sequence[Any]] | None = None,
+        columns: Mapping[str, Any] | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> TokenDataset:
         """Encodes texts, or pairs of texts, in slices between which Ctrl-C is heard.
@@ -131,7 +132,8 @@ class TokenDataset(torch.utils.data.Dataset[dict[str, Any]]):
         if pair_column is not None and len(pair_column) != len(text_column):
             found = f"{len(text_column)} and {len(pair_column)} rows"
             raise DataError("texts and text_pair differ in length", found=found)
-        columns = checked_columns(columns or {}, num_rows=len(text_column), reserved=MODEL_INPUTS)
+        num_rows = len(text_column)
+        checked = checked_columns(columns or {}, num_rows=num_rows, reserved=MODEL_INPUTS)
 
         batches: list[TokenBatch] = []
         for start in range(0, max(len(text_column), 1), ROWS_PER_SLICE):
@@ -141,7 +143,7 @@ class TokenDataset(torch.utils.data.Dataset[dict[str, Any]]):
             batches.append(_narrowed(batch, tokenizer.vocab_size))
             if progress is not None:
                 progress(min(start + ROWS_PER_SLICE, len(text_column)))
-        return cls._from_batches(batches, tokenizer, columns)
+        return cls._from_batches(batches, tokenizer, checked)
 
     @classmethod
     def _from_batches(
@@ -215,7 +217,8 @@ class TokenDataset(torch.utils.data.Dataset[dict[str, Any]]):
 
         Returns:
             `ids`, `row_offsets`, the type ids in their smallest form, `column.<name>` for each
-            column, and `metadata`: JSON as uint8.
+            column, `column_offsets.<name>` for those whose rows differ in length, and `metadata`:
+            JSON as uint8.
         """
         metadata = {
             "columns": list(self.columns),
@@ -224,9 +227,8 @@ class TokenDataset(torch.utils.data.Dataset[dict[str, Any]]):
             "num_truncated_tokens": self.num_truncated_tokens,
             "vocab_size": self.vocab_size,
         }
-        columns = {f"column.{name}": column for name, column in self.columns.items()}
         encoded = np.frombuffer(json.dumps(metadata).encode(), np.uint8)
-        return {**self._flat_arrays(), **columns, "metadata": encoded}
+        return {**self._flat_arrays(), **column_arrays(self.columns), "metadata": encoded}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Array]) -> TokenDataset:
@@ -242,7 +244,7 @@ class TokenDataset(torch.utils.data.Dataset[dict[str, Any]]):
                 arrays["ids"],
                 arrays["row_offsets"],
                 TypeIds(arrays.get("second_segment_starts"), arrays.get("token_type_ids")),
-                columns={name: arrays[f"column.{name}"] for name in names},
+                columns={name: column_from_arrays(arrays, name) for name in names},
                 **metadata,
             )
         except DataError:
