@@ -8,6 +8,7 @@ import torch
 
 import fastft
 from fastft.errors import ConfigurationError, NonFiniteLossError
+from fastft.training.class_weights import ClassWeights
 from tests.parity.recording import arguments
 from tests.tiny import sentences, tiny_model, tiny_tokenizer
 
@@ -70,7 +71,8 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_the_step(tmp_path):
         train_dataset=token_dataset([0, 1, 0, 1]),
         processing_class=tiny_tokenizer(),
     )
-    with pytest.raises(NonFiniteLossError, match="step 1: the loss became nan"):
+    rows = r"(\d, ){3}\d \(counted from 0\)"
+    with pytest.raises(NonFiniteLossError, match=f"step 1, training rows {rows}: the loss became"):
         trainer.train()
 
 
@@ -164,3 +166,46 @@ def test_workers_are_not_started_and_the_user_is_told(tmp_path):
     with pytest.warns(UserWarning, match="dataloader_num_workers has no effect"):
         loader = trainer.get_train_dataloader()
     assert loader.num_workers == 0
+
+
+def first_losses(folder, batch_size, accumulation, dataset, **options):
+    trainer = fastft.Trainer(
+        tiny_model(num_labels=3),
+        arguments(
+            fastft.TrainingArguments,
+            folder,
+            per_device_train_batch_size=batch_size,
+            gradient_accumulation_steps=accumulation,
+            num_train_epochs=2,
+        ),
+        train_dataset=dataset,
+        processing_class=tiny_tokenizer(),
+        **options,
+    )
+    trainer.train()
+    return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+
+
+def test_class_weights_give_the_weighted_mean_of_torch_however_a_step_is_split(tmp_path):
+    weights = torch.tensor([0.2, 1.0, 5.0])
+    dataset = token_dataset([0, 0, 1, 2, 0, 1, 0, 0, 2, 0, 0, 1])
+    options = {"class_weights": ClassWeights(weights)}
+    whole = first_losses(tmp_path / "a", 12, 1, dataset, **options)
+    split = first_losses(tmp_path / "b", 3, 4, dataset, **options)
+    np.testing.assert_allclose(split, whole, rtol=1e-5)
+    model = tiny_model(num_labels=3)
+    batch = fastft.DataCollatorWithPadding(tiny_tokenizer())(dataset.__getitems__(range(12)))
+    labels = batch.pop("labels")
+    with torch.no_grad():
+        expected = torch.nn.CrossEntropyLoss(weights)(model(**batch).logits, labels)
+    assert whole[0] == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_a_micro_batch_without_labels_weighs_nothing_and_is_no_nan(tmp_path):
+    """One of four rows has no label: the losses are those of the step without it."""
+    some = first_losses(tmp_path / "a", 1, 4, token_dataset([0, -100, 1, 2]))
+    texts = [text for text, _ in sentences(4)]
+    dataset = fastft.TokenDataset.from_texts(
+        [texts[0], *texts[2:]], tiny_tokenizer(), max_length=64, columns={"labels": [0, 1, 2]}
+    )
+    np.testing.assert_allclose(some, first_losses(tmp_path / "b", 3, 1, dataset), rtol=1e-5)

@@ -1,0 +1,145 @@
+"""Batches of a `TokenDataset` for a transformers Trainer: the stock order, collated in Rust.
+
+Everything here leans on methods that transformers documents for overriding, or on a named inside of
+it; each such place says which.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from fastft.data.batch_sampler import BatchSampler
+from fastft.data.collator import DataCollatorWithPadding
+from fastft.data.dataloader import DataLoader
+from fastft.data.token_dataset import TokenDataset
+from fastft.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fastft.training.timing import Timing
+
+    # The mixin stands before a stock Trainer and uses what is there.
+    _StockTrainer = Any
+else:
+    _StockTrainer = object
+
+
+class TokenBatchesMixin(_StockTrainer):  # type: ignore[misc]  # transformers carries no types
+    """Draws a `TokenDataset` as the stock Trainer would, for the same seed, and times the waiting.
+
+    Any other dataset takes transformers' own path.
+    """
+
+    timing: Timing
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._plan_sampler: BatchSampler | None = None
+        self._training_collator: Any = None
+        super().__init__(*args, **kwargs)
+        self._collator_was_given = _was_given("data_collator", 2, args, kwargs)
+
+    def _get_dataloader(
+        self,
+        dataset: Any,
+        description: str,
+        batch_size: int,
+        sampler_fn: Any = None,
+        is_training: bool = False,
+        dataloader_key: str | None = None,
+    ) -> Any:
+        """Builds the loader of a `TokenDataset`; the stock method takes every other dataset.
+
+        transformers wraps every collator in one that unrolls a batch into dicts
+        (`RemoveColumnsCollator`); a token dataset holds nothing but what the model takes, so here
+        the collator stays as it is. accelerate keeps dataset, batch sampler and collator and builds
+        its own loader around them: these three carry the speed.
+        """
+        if not isinstance(dataset, TokenDataset):
+            return super()._get_dataloader(
+                dataset, description, batch_size, sampler_fn, is_training, dataloader_key
+            )
+        if self.args.dataloader_num_workers:
+            warnings.warn(
+                "dataloader_num_workers has no effect on a TokenDataset: its batches are made in "
+                "Rust, faster than a worker process could hand them over",
+                stacklevel=2,
+            )
+        options: dict[str, Any] = {
+            "collate_fn": self._collator(is_training),
+            "pin_memory": self.args.dataloader_pin_memory and self.args.device.type == "cuda",
+        }
+        if is_training and self._draws_at_random():
+            seed = self.args.data_seed
+            self._plan_sampler = BatchSampler(
+                dataset,
+                "random",
+                batch_size=batch_size,
+                seed=torch.initial_seed() if seed is None else seed,
+                drop_last=self.args.dataloader_drop_last,
+            )
+            options["batch_sampler"] = self._plan_sampler
+        else:
+            options["batch_size"] = batch_size
+            options["sampler"] = None if sampler_fn is None else sampler_fn(dataset)
+            options["drop_last"] = self.args.dataloader_drop_last
+        return self.accelerator.prepare(DataLoader(dataset, **options))
+
+    def _draws_at_random(self) -> bool:
+        """Whether the order is accelerate's seeded permutation, which `BatchSampler` draws too."""
+        return bool(
+            self.args.train_sampling_strategy == "random"
+            and self.args.accelerator_config.use_seedable_sampler
+            and not self.args.accelerator_config.split_batches
+        )
+
+    def _collator(self, is_training: bool) -> Any:
+        """Gives the collator; an evaluation gets one whose random masks never change."""
+        collator = self._token_collator()
+        if is_training:
+            self._training_collator = collator
+            return collator
+        fixed = getattr(collator, "for_evaluation", None)
+        return collator if fixed is None else fixed()
+
+    def _token_collator(self) -> Any:
+        if self._collator_was_given:
+            return self.data_collator
+        if self.processing_class is None:
+            raise ConfigurationError(
+                "a TokenDataset needs to know how to pad",
+                place="argument processing_class",
+                found="None",
+                expected="the tokenizer",
+                fix="pass processing_class=tokenizer or data_collator=",
+            )
+        return DataCollatorWithPadding(self.processing_class)
+
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        """Sets the epoch of the plan and of the collator's masks, then runs it.
+
+        accelerate passes `set_epoch` on to a plain batch sampler only; behind its sharding and its
+        skipping of batches on resume the plan would keep the order of epoch 0.
+        """
+        for part in (self._plan_sampler, self._training_collator):
+            set_epoch = getattr(part, "set_epoch", None)
+            if set_epoch is not None and "epoch" in kwargs:
+                set_epoch(kwargs["epoch"])
+        super()._run_epoch(*args, **kwargs)
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
+    ) -> tuple[list[Any], Any]:
+        """Takes the micro-batches of a step and notes how long that took."""
+        before = time.perf_counter()
+        batches, num_items = super().get_batch_samples(epoch_iterator, num_batches, device)
+        self.timing.data_waited(time.perf_counter() - before)
+        return batches, num_items
+
+
+def _was_given(name: str, position: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    return kwargs.get(name) is not None or (len(args) > position and args[position] is not None)
