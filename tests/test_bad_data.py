@@ -41,6 +41,13 @@ def write(root: Path, files: Mapping[str, str | bytes]) -> Path:
     return root
 
 
+class BytesPath(os.PathLike[bytes]):
+    """A path in bytes, which pathlib does not take."""
+
+    def __fspath__(self) -> bytes:
+        return b"data"
+
+
 def message(error: type[Error], data: object, options: ReadOptions | None = None) -> str:
     """Opens bad data and gives the text of its error."""
     with pytest.raises(error) as raised:
@@ -79,6 +86,23 @@ def test_a_text_given_as_a_path() -> None:
     assert_says(text, "the path cannot be looked up", "pass texts as a list")
 
 
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("", "the path is empty"),
+        (" ", "the path is empty"),
+        ("a\0b", "the path holds a character that no path can hold"),
+        (Path("a\0b"), "the path holds a character that no path can hold"),
+        ("a\ud800", "the path holds a character that no path can hold"),
+        ("~no-such-user/data", "the home folder of this user is not known"),
+        (BytesPath(), "a path is text, not bytes"),
+    ],
+)
+def test_paths_that_cannot_be_looked_up(path: str | Path, words: str) -> None:
+    assert_says(message(DataError, path), f"argument data: {words}")
+    assert_says(message(DataError, {"train": path}), f"argument data['train']: {words}")
+
+
 def test_folder_without_train_lists_the_splits(tmp_path: Path) -> None:
     write(tmp_path, {"test.csv": GOOD_CSV, "dev.csv": GOOD_CSV})
     text = message(DataNotFoundError, tmp_path)
@@ -108,6 +132,42 @@ def test_two_keys_for_one_split() -> None:
 def test_folder_without_data(tmp_path: Path) -> None:
     write(tmp_path, {"README.md": "# nothing\n"})
     assert_says(message(DataNotFoundError, tmp_path), "no data file", ".parquet")
+
+
+@pytest.mark.parametrize(
+    ("files", "found", "fix"),
+    [
+        ({"train.xlsx": b"x"}, "train.xlsx", "save the sheet or document as .csv"),
+        ({"a.docx": b"x", "b.docx": b"x"}, "a.docx + b.docx", "as .csv"),
+        ({"train.pkl": b"x"}, "train.pkl", "pass the folder or file that holds it"),
+        ({"data/train.csv": GOOD_CSV}, "data", "/data', which holds tables"),
+    ],
+)
+def test_folder_of_other_files(
+    tmp_path: Path, files: Mapping[str, str | bytes], found: str, fix: str
+) -> None:
+    text = message(DataNotFoundError, write(tmp_path, files))
+    assert_says(text, "no data file", f"found:    {found}\n", fix)
+
+
+@pytest.mark.parametrize(
+    ("content", "what", "fix"),
+    [
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid x\n",
+            "a Git LFS pointer",
+            "git lfs pull",
+        ),
+        (b"\n <!DOCTYPE html>\n<html>", "a web page", "download the file itself"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\0\0", "an Office file", "save it as .csv"),
+    ],
+)
+@pytest.mark.parametrize("name", ["train.csv", "train.jsonl", "train.parquet", "train/0.txt"])
+def test_files_that_only_bear_the_name(
+    tmp_path: Path, name: str, content: bytes, what: str, fix: str
+) -> None:
+    text = message(DataError, write(tmp_path, {name: content}))
+    assert_says(text, f"{tmp_path / name}: the file is {what}, not the data", fix)
 
 
 def test_files_without_split_names(tmp_path: Path) -> None:
@@ -172,16 +232,32 @@ def test_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.parametrize("name", ["train.csv", "train.tsv", "train.jsonl", "train/0.txt"])
 @pytest.mark.parametrize(
-    ("content", "words"), [("", "empty"), ("\n \n\n", "holds only blank lines")]
+    ("content", "words"), [("", "is empty"), ("\n \n\n", "holds only blank lines")]
 )
 def test_empty_and_blank_files(tmp_path: Path, name: str, content: str, words: str) -> None:
     write(tmp_path, {name: content})
-    assert_says(message(DataError, tmp_path), str(tmp_path / name), words, "fill the file")
+    text = message(DataError, tmp_path)
+    assert_says(text, f"{tmp_path / name}: the file {words}", "fill the file")
 
 
 def test_blank_example_file(tmp_path: Path) -> None:
     write(tmp_path, {"train/pos/1.txt": "good", "train/neg/7.txt": "\n"})
     assert_says(message(DataError, tmp_path), "neg/7.txt", "holds only blank lines")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("caf\udce9", "is not UTF-8"), (" ", "is blank"), ("\u2003", "is blank")],
+)
+@pytest.mark.parametrize("as_folder", [False, True])
+def test_names_that_cannot_be_labels(
+    tmp_path: Path, name: str, words: str, as_folder: bool
+) -> None:
+    for label in ("b", name):  # half a surrogate pair stands for a byte that is not UTF-8
+        write(tmp_path, {f"train/{label}/1.txt" if as_folder else f"train/{label}.txt": "good\n"})
+    text = message(DataError, tmp_path)
+    assert_says(text, f"the name of a label {words}", "rename it")
+    text.encode()
 
 
 def test_empty_split_folder(tmp_path: Path) -> None:
@@ -318,6 +394,22 @@ def test_unknown_encoding(tmp_path: Path) -> None:
     assert_says(text, "argument encoding", "'utf-99'", "cp1252")
 
 
+@pytest.mark.parametrize(
+    "encoding", ["nonsense", "", "base64", "zlib", "undefined", "a\0b", "utf\ud800", "x" * 5000]
+)
+def test_encodings_that_are_none_of_text(encoding: str) -> None:
+    text = message(ConfigurationError, [("a", 1)], ReadOptions(encoding=encoding))
+    assert_says(text, "argument encoding: there is no such encoding", "leave encoding away")
+    assert len(text) < 500
+
+
+@pytest.mark.parametrize("encoding", [None, "utf-8", "UTF8", "utf-8-sig"])
+def test_utf8_is_the_default(tmp_path: Path, encoding: str | None) -> None:
+    write(tmp_path, {"train.csv": "text,label\nå,1\n"})
+    table = open_source(tmp_path, ReadOptions(encoding=encoding)).splits["train"].table
+    assert table.column("text").to_pylist() == ["å"]
+
+
 @pytest.mark.parametrize("name", ["train.csv.gz", "train.zip", "train.jsonl.xz", "train.csv.bz2"])
 def test_compressed_by_name(tmp_path: Path, name: str) -> None:
     write(tmp_path, {name: b"any"})
@@ -371,6 +463,33 @@ def test_file_without_header(tmp_path: Path) -> None:
         text, "train.tsv, line 1", "looks like a row", "'1' is also a value below, in 1 row"
     )
     assert_says(text, "2 names on top")
+
+
+@pytest.mark.parametrize(
+    ("name", "separator", "fix"),
+    [
+        ("train.csv", ";", "pandas.read_csv(path, sep=';', dtype=str)"),
+        ("train.csv", "|", "sep='|'"),
+        ("train.csv", "\t", "rename the file to 'train.tsv'"),
+        ("train.tsv", ",", "rename the file to 'train.csv'"),
+    ],
+)
+@pytest.mark.parametrize("text", ["good", "good, or not", '"good"'])
+def test_another_separator(tmp_path: Path, name: str, separator: str, fix: str, text: str) -> None:
+    write(tmp_path, {name: f"text{separator}label\n{text}{separator}1\n"})
+    found = message(DataError, tmp_path)
+    assert_says(found, f"{name}, line 1", f"separated by {separator!r}, not by", fix)
+
+
+@pytest.mark.parametrize("content", ["text\na; b\n", "text;label\na\n", "1;2\n3;4\n"])
+def test_one_column_may_hold_separators(tmp_path: Path, content: str) -> None:
+    write(tmp_path, {"train.csv": content})
+    assert open_source(tmp_path).splits["train"].table.num_columns == 1
+
+
+def test_columns_without_a_name(tmp_path: Path) -> None:
+    write(tmp_path, {"train.csv": ",,text\n1,2,a\n"})
+    assert_says(message(ColumnError, tmp_path), "train.csv, line 1: 2 columns have no name")
 
 
 def test_lines_that_end_with_carriage_returns(tmp_path: Path) -> None:
@@ -524,7 +643,6 @@ def test_column_that_is_no_list() -> None:
 
 
 def test_column_that_arrow_cannot_hold() -> None:
-    assert_says(message(ColumnError, {"text": ["a\ud800"]}), "column 'text' cannot become")
     assert_says(message(ColumnError, {"text": np.zeros((2, 2))}), "column 'text' cannot become")
 
 

@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 _BLOCK = 2**24
 _LARGEST_BLOCK = 2**31 - 1
 _PACKED = re.compile(rb"\x1f\x8b|PK\x03\x04|\xfd7zXZ\x00|BZh[1-9]1AY&SY|\x28\xb5\x2f\xfd")
+_NOT_DATA = (
+    (re.compile(rb"version https://git-lfs"), "a Git LFS pointer", "fetch the file: git lfs pull"),
+    (re.compile(rb"\s*<(?:!doctype )?html", re.I), "a web page", "download the file itself"),
+    (re.compile(rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"), "an Office file", "save it as .csv"),
+)
 _WIDE_BOMS = {
     codecs.BOM_UTF32_LE: "utf-32",  # before utf-16, whose mark it begins with
     codecs.BOM_UTF32_BE: "utf-32",
@@ -34,12 +39,12 @@ _WIDE_BOMS = {
 }
 
 
-def load_text(path: Path, encoding: str = "utf-8") -> tuple[bytes, bool]:
+def load_text(path: Path, encoding: str | None = None) -> tuple[bytes, bool]:
     """Returns the content of a text file as valid UTF-8, and whether a byte order mark was dropped.
 
     Args:
         path: The file.
-        encoding: Its encoding.
+        encoding: Its encoding; UTF-8 when None.
 
     Raises:
         DataError: The file cannot be read, is compressed, or is not text in this encoding.
@@ -48,8 +53,9 @@ def load_text(path: Path, encoding: str = "utf-8") -> tuple[bytes, bool]:
     content = _read_bytes(path)
     if _PACKED.match(content):
         refuse_compressed(path)
-    name = _encoding_name(encoding)
-    if name not in ("utf-8", "utf-8-sig"):
+    refuse_other_content(path, content)
+    name = check_encoding(encoding)
+    if encoding is not None and name not in ("utf-8", "utf-8-sig"):
         content = _decode(path, content, encoding)
     elif wide := next((wide for bom, wide in _WIDE_BOMS.items() if content.startswith(bom)), ""):
         raise DataError(
@@ -101,16 +107,45 @@ def _read_bytes(path: Path) -> bytes:
         ) from error
 
 
-def _encoding_name(encoding: str) -> str:
+def refuse_other_content(path: Path, content: bytes) -> None:
+    """Raises when a file begins like something that only bears the name of a data file.
+
+    Raises:
+        DataError: It is a pointer of Git LFS, a web page or an Office file.
+    """
+    for pattern, what, fix in _NOT_DATA:
+        if pattern.match(content):
+            raise DataError(
+                f"the file is {what}, not the data",
+                place=str(path),
+                found=diagnose.clip(content[:40]),
+                expected="what the suffix of the file says",
+                fix=fix,
+            )
+
+
+def check_encoding(encoding: str | None) -> str:
+    """Returns Python's own name of an encoding; None means UTF-8.
+
+    Raises:
+        ConfigurationError: There is no such encoding of text.
+    """
     try:
-        return codecs.lookup(encoding).name
-    except LookupError as error:
+        if encoding is None:
+            return "utf-8"
+        name = codecs.lookup(encoding).name
+        b"a".decode(encoding)  # base64, zip and the like are codecs too, but not of text
+    except UnicodeDecodeError:
+        return name  # one byte is no character of this encoding
+    except (LookupError, TypeError, ValueError) as error:
         raise ConfigurationError(
             "there is no such encoding",
             place="argument encoding",
-            found=repr(encoding),
+            found=diagnose.clip(encoding),
             expected="a name that Python knows, such as utf-8, utf-16, cp1252, gb18030",
+            fix="leave encoding away for UTF-8, or correct the name",
         ) from error
+    return name
 
 
 def _decode(path: Path, content: bytes, encoding: str) -> bytes:

@@ -9,6 +9,7 @@ Invariant: both ways of splitting give the same records.
 from __future__ import annotations
 
 import re
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -27,6 +28,7 @@ _FIELD = re.compile(rb'(?:"([^"]*+(?:""[^"]*+)*+)"\r?|([^,\n]*+))(,|\n|\Z)')
 _WELL_QUOTED = re.compile(
     rb'(?:(?:"[^"]*+(?:""[^"]*+)*+"(?=,|\r?\n|\r?\Z)|(?!")[^,\n]*+)(?:\r?(?:,|\n)|\Z))*+'
 )
+_NAME = re.compile(r"[^\W\d][\w .-]{0,39}")
 # Noncharacters: Unicode reserves them for use inside a process, so real text holds none.
 _STAND_INS = [chr(code).encode() for code in range(0xFDD0, 0xFDF0)]
 
@@ -44,6 +46,7 @@ def read_delimited(path: Path, content: bytes, delimiter: bytes, quoting: bool) 
         DataError: The header is missing, a row is ragged, a quote is not closed, or no row follows.
         ColumnError: A name stands twice.
     """
+    _refuse_other_separator(path, content, delimiter)
     if quoting and b'"' in content:
         _refuse_open_quote(path, content, delimiter)
     names = _header(path, content, delimiter, quoting)
@@ -137,6 +140,35 @@ def _header(path: Path, content: bytes, delimiter: bytes, quoting: bool) -> list
     names = [field.decode() for field in fields]
     require_unique(names, f"{path}, line {line}")
     return names
+
+
+def _refuse_other_separator(path: Path, content: bytes, delimiter: bytes) -> None:
+    """Raises when the header is one field that holds several names, separated by something else.
+
+    Raises:
+        DataError: Header and first row are separated by something else.
+    """
+    first_lines = [line for _, line in islice(numbered_lines(content), 2)]
+    if delimiter in first_lines[0]:
+        return
+    for separator in (";", "\t", "|", ","):
+        parts = first_lines[0].decode().split(separator)
+        if (
+            len(parts) > 1
+            and all(_NAME.fullmatch(part.strip('" ')) for part in parts)
+            and all(separator.encode() in line for line in first_lines)
+        ):
+            suffix = {"\t": ".tsv", ",": ".csv"}.get(separator)
+            raise DataError(
+                f"the fields are separated by {separator!r}, not by {delimiter.decode()!r}",
+                place=f"{path}, line 1",
+                found=clip(first_lines[0].decode()),
+                expected=f"names separated by {delimiter.decode()!r}, as the suffix says",
+                fix=f"rename the file to {path.with_suffix(suffix).name!r}"
+                if suffix
+                else f"pass data=pandas.read_csv(path, sep={separator!r}, dtype=str), or save it "
+                "with commas",
+            )
 
 
 def _refuse_open_quote(path: Path, content: bytes, delimiter: bytes) -> None:

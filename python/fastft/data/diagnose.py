@@ -8,12 +8,14 @@ Invariant: lines, columns and bytes are counted from 1, as editors count them.
 
 from __future__ import annotations
 
+import re
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from fastft.errors import ColumnError, DataError
+from fastft.errors import ColumnError, DataError, Error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 
@@ -24,7 +26,10 @@ def clip(value: object, width: int = 80) -> str:
         >>> clip("a" * 100, width=10)
         "'aaaaaa..."
     """
-    text = repr(value)
+    try:
+        text = repr(value)
+    except Exception:  # an object of the user, or an integer of more digits than Python prints
+        text = object.__repr__(value)
     return text if len(text) <= width else text[: width - 3] + "..."
 
 
@@ -89,8 +94,11 @@ def require_unique(names: Sequence[str], place: str) -> None:
     """
     twice = sorted({name for name in names if list(names).count(name) > 1})
     if twice:
+        count = list(names).count(twice[0])
         raise ColumnError(
-            f"the column name {twice[0]!r} stands {list(names).count(twice[0])} times",
+            f"the column name {twice[0]!r} stands {count} times"
+            if twice[0]
+            else f"{count} columns have no name",
             place=place,
             found=clip(list(names)),
             fix="give every column a name of its own",
@@ -105,3 +113,34 @@ def reader_fault(path: Path, error: Exception) -> DataError:
         found=clip(str(error), 200),
         fix="check how it was written",
     )
+
+
+@contextmanager
+def row_places(place: Callable[[int], str]) -> Iterator[None]:
+    """Gives errors whose place is a bare row number the place that the user knows.
+
+    Args:
+        place: From the row, as the code inside counts it, to words.
+
+    Raises:
+        Error: The error of the code inside, with its place.
+
+    Example:
+        >>> with row_places(lambda row: f"train.csv, line {row + 2}"):
+        ...     raise DataError("the text is too long", place="row 3")
+        Traceback (most recent call last):
+        fastft.errors.DataError: train.csv, line 5: the text is too long
+    """
+    try:
+        yield
+    except Error as error:
+        match = re.fullmatch(r"row (\d+)", error.place or "")
+        if match is None:
+            raise
+        raise type(error)(
+            error.problem,
+            place=place(int(match[1])),
+            found=error.found,
+            expected=error.expected,
+            fix=error.fix,
+        ) from error

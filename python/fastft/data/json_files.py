@@ -1,6 +1,6 @@
 """json and jsonl files: objects with named fields, one a line or in one array.
 
-pyarrow reads; its faults name no line, so `_json_fault` parses the lines once more in plain Python.
+pyarrow reads; its faults name no line, so `json_faults` parses the lines once more in plain Python.
 
 Invariant: a JSON string stays a string, a field has one type in all rows.
 """
@@ -8,6 +8,7 @@ Invariant: a JSON string stays a string, a field has one type in all rows.
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -15,6 +16,8 @@ import pyarrow.json
 
 from fastft.data.contents import read_in_blocks
 from fastft.data.diagnose import clip, numbered_lines, reader_fault
+from fastft.data.json_faults import json_fault, refuse_deadly, too_deep
+from fastft.data.path_names import canonical_split
 from fastft.errors import DataError
 
 if TYPE_CHECKING:
@@ -22,14 +25,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _JSON_SPACE = (" ", "\t", "\r", "\n")
-_JSON_TYPES: tuple[tuple[type, str], ...] = (
-    (bool, "a boolean"),  # before int, of which it is a subclass
-    (int, "a number"),
-    (float, "a number"),
-    (str, "a string"),
-    (list, "an array"),
-    (dict, "an object"),
-)
 
 
 def read_json(path: Path, content: bytes, text_columns: Sequence[str] = ()) -> pa.Table:
@@ -44,15 +39,19 @@ def read_json(path: Path, content: bytes, text_columns: Sequence[str] = ()) -> p
         DataError: A line is broken or no object, or a field changes its type.
     """
     is_array = is_json_array(path, content)
+    source, lines = content, None
+    if is_array:
+        items = list(json_objects(path, content))
+        source, lines = b"\n".join(raw for _, raw in items), [line for line, _ in items]
+    else:
+        _refuse_array_of_objects(path, content)
+    refuse_deadly(path, source, lines)
     if path.suffix.lower() == ".json" and not is_array:
         _refuse_single_object(path, content)
-    source = content
-    if is_array:
-        source = b"\n".join(raw for _, raw in json_objects(path, content))
     try:
         table = _parse(source) if source else pa.table({})
     except pa.ArrowInvalid as error:
-        fault = _json_fault(path, json_objects(path, content))
+        fault = json_fault(path, json_objects(path, content))
         raise fault or reader_fault(path, error) from error
     if not table.num_rows or not table.num_columns:
         raise DataError(
@@ -89,6 +88,8 @@ def json_objects(path: Path, content: bytes) -> Iterator[tuple[int, bytes]]:
             expected="one array of objects, or one object per line",
             fix="repair the file",
         ) from error
+    except RecursionError:
+        raise too_deep(str(path)) from None
 
 
 def _json_items(text: str) -> Iterator[tuple[int, bytes]]:
@@ -101,7 +102,8 @@ def _json_items(text: str) -> Iterator[tuple[int, bytes]]:
         >>> list(_json_items('[{"a": 1},\n {"a":\n 2}]'))
         [(1, b'{"a": 1}'), (2, b'{"a":  2}')]
     """
-    decoder, line, seen = json.JSONDecoder(), 1, 0
+    # Numbers stay text: only the ends of the items matter, and Python reads no endless integers.
+    decoder, line, seen = json.JSONDecoder(parse_int=str, parse_float=str), 1, 0
     position = _skip_space(text, text.index("[") + 1)
     while text[position : position + 1] != "]":
         _, end = decoder.raw_decode(text, position)
@@ -166,6 +168,22 @@ def _numbers_as_text(
     return table
 
 
+def _refuse_array_of_objects(path: Path, content: bytes) -> None:
+    """Raises when a .jsonl file is one array, as only a .json file may be.
+
+    Raises:
+        DataError: The file is an array of objects.
+    """
+    if re.match(rb"\s*\[\s*\{", content):
+        raise DataError(
+            "the file is one JSON array, not an object per line",
+            place=str(path),
+            found=clip(content[:60].decode("utf-8", "replace")),
+            expected='one JSON object per line, such as {"text": "...", "label": 0}',
+            fix=f"rename it to {path.with_suffix('.json').name!r}, or write an object per line",
+        )
+
+
 def _refuse_single_object(path: Path, content: bytes) -> None:
     """Raises when a .json file is one object rather than objects line by line.
 
@@ -174,106 +192,36 @@ def _refuse_single_object(path: Path, content: bytes) -> None:
     """
     text = content.decode()
     try:
-        value, end = json.JSONDecoder().raw_decode(text, _skip_space(text, 0))
+        decoder = json.JSONDecoder(parse_int=str, parse_float=str)
+        value, end = decoder.raw_decode(text, _skip_space(text, 0))
     except json.JSONDecodeError:
         return
     if isinstance(value, dict) and _skip_space(text, end) == len(text):
-        key = next(iter(value), "rows")
         raise DataError(
             "the file is one JSON object, not rows",
             place=str(path),
             found=f"an object with the fields {clip(list(value))}",
             expected="one array of objects, or one object per line",
-            fix=f"load it yourself and pass the part that holds the rows: json.load(file)[{key!r}]",
+            fix=_fix_of_single_object(value),
         )
 
 
-def _json_fault(path: Path, lines: Iterable[tuple[int, bytes]]) -> DataError | None:
-    """Returns the error for the first line that is no JSON object or changes a type, if any.
-
-    Args:
-        path: The file.
-        lines: The text of every object with the number of its line.
-    """
-    types: dict[str, tuple[str, int]] = {}
-    for number, raw in lines:
-        value = _object_or_fault(f"{path}, line {number}", raw)
-        if isinstance(value, DataError):
-            return value
-        fault = _type_fault(value, "", number, types)
-        if fault:
-            name, now, (before, line) = fault
-            return DataError(
-                f"field {name!r} is {now} here and {before} in line {line}",
-                place=f"{path}, line {number}",
-                expected=f"one type for {name!r} in all rows",
-                fix=f"write {name!r} as {before} (or everywhere as a string)",
-            )
-    return None
-
-
-def _object_or_fault(place: str, raw: bytes) -> dict[str, Any] | DataError:
-    """Returns the object that a line holds, or the error that says why it holds none."""
-    try:
-        value = json.loads(raw, object_pairs_hook=_unique_keys, parse_constant=_no_constant)
-    except json.JSONDecodeError as error:
-        problem = f"broken JSON at column {error.colno}: {error.msg}"
-    except ValueError as error:
-        problem = str(error)
-    else:
-        if isinstance(value, dict):
-            return value
-        problem = f"the line holds {_json_type(value)}, not an object"
-    return DataError(
-        problem,
-        place=place,
-        found=clip(raw.decode("utf-8", "replace")),
-        expected='one JSON object per line, such as {"text": "...", "label": 0}',
-        fix="repair the line or remove it",
-    )
-
-
-def _type_fault(
-    value: Any, name: str, line: int, types: dict[str, tuple[str, int]]
-) -> tuple[str, str, tuple[str, int]] | None:
-    """Returns name, type and earlier type of the first field whose type differs from before."""
-    if value is None:
-        return None
-    now = _json_type(value)
-    before = types.setdefault(name, (now, line))
-    if before[0] != now:
-        return name, now, before
-    if isinstance(value, dict):
-        inner = [(f"{name}.{key}" if name else key, item) for key, item in value.items()]
-    else:
-        inner = [(f"{name}[]", item) for item in value] if isinstance(value, list) else []
-    for key, item in inner:
-        fault = _type_fault(item, key, line, types)
-        if fault:
-            return fault
-    return None
+def _fix_of_single_object(value: dict[str, Any]) -> str:
+    """Returns how to get at the rows that an object holds."""
+    if any(map(canonical_split, value)):
+        return "load it yourself and pass its splits: data=json.load(file)"
+    if value and all(isinstance(part, list) for part in value.values()) and len(value) > 1:
+        return "load it yourself and pass its columns: data=json.load(file)"
+    if value and all(isinstance(part, dict) for part in value.values()) and len(value) > 1:
+        return "it looks like DataFrame.to_json(): pass data=pandas.read_json(path)"
+    lists = [name for name, part in value.items() if isinstance(part, list) and part]
+    key = next((name for name in lists if isinstance(value[name][0], dict)), None)
+    if key is None:
+        return "write an array of objects, one a row"
+    return f"load it yourself and pass the part that holds the rows: data=json.load(file)[{key!r}]"
 
 
 def _skip_space(text: str, position: int) -> int:
     while text[position : position + 1] in _JSON_SPACE:
         position += 1
     return position
-
-
-def _json_type(value: object) -> str:
-    return next((name for kind, name in _JSON_TYPES if isinstance(value, kind)), "null")
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    keys = [key for key, _ in pairs]
-    twice = next((key for key in keys if keys.count(key) > 1), None)
-    if twice is not None:
-        raise ValueError(f"the field {twice!r} stands twice in one object")
-    for text in (item for pair in pairs for item in pair if isinstance(item, str)):
-        if any("\ud800" <= character <= "\udfff" for character in text):
-            raise ValueError(f"{clip(text)} holds half of a surrogate pair (\\ud800 to \\udfff)")
-    return dict(pairs)
-
-
-def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is not JSON; write null")

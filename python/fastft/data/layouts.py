@@ -19,7 +19,6 @@ from fastft.data.path_names import (
     SPLIT_NAMES,
     TABLE_FORMATS,
     canonical_split,
-    is_shard,
     is_text,
     label_order,
     list_entries,
@@ -29,6 +28,7 @@ from fastft.data.path_names import (
     shown_folder,
     split_stem,
 )
+from fastft.data.shards import is_shard, refuse_missing_shards
 from fastft.errors import ConfigurationError, DataError, DataNotFoundError, nearest
 
 Kind = Literal["table", "label-files", "label-folders"]
@@ -40,6 +40,9 @@ _MEANING: dict[Kind, str] = {
     "label-files": "a file per label, one example per line",
     "label-folders": "a folder per label, one example per file",
 }
+
+
+_OFFICE = (".xlsx", ".xls", ".ods", ".docx", ".doc", ".odt")
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,7 @@ def find_splits(folder: Path, layout: str = "auto") -> Tree:
     for split in SPLIT_NAMES:
         if split in named:
             readings, inner = _readings_of(folder, named[split])
-            splits[split] = _choose(readings, layout, folder, split)
+            splits[split] = _choose(readings, layout, folder, split, inner)
             strays += inner
     return Tree(splits, tuple(sorted(strays)))
 
@@ -144,7 +147,7 @@ def find_split(path: Path, layout: str = "auto") -> tuple[SplitFiles, list[Path]
     if not path.is_dir():
         return _table([path], path.name), []
     readings, strays = _readings_inside(path)
-    return _choose(readings, layout, path, None), strays
+    return _choose(readings, layout, path, None, strays), strays
 
 
 def _readings_of(folder: Path, paths: list[Path]) -> tuple[list[SplitFiles], list[Path]]:
@@ -161,6 +164,7 @@ def _readings_of(folder: Path, paths: list[Path]) -> tuple[list[SplitFiles], lis
             key = (split_stem(path), path.suffix, is_shard(path))
             tables.setdefault(key, []).append(path)
     for group in tables.values():
+        refuse_missing_shards(group)
         readings.append(_table(group, _names(group)))
     return readings, strays
 
@@ -189,7 +193,9 @@ def _readings_inside(folder: Path) -> tuple[list[SplitFiles], list[Path]]:
     archives = tables.pop(".zip", [])
     if archives and not readings and not tables:
         refuse_compressed(archives[0])
-    readings += [_table(group, _names(group)) for group in tables.values()]
+    for group in tables.values():
+        refuse_missing_shards(group)
+        readings.append(_table(group, _names(group)))
     return readings, strays + archives
 
 
@@ -218,16 +224,13 @@ def _names(paths: list[Path]) -> str:
     return " + ".join(names if len(names) <= 3 else [names[0], "...", names[-1]])
 
 
-def _choose(readings: list[SplitFiles], layout: str, folder: Path, split: str | None) -> SplitFiles:
+def _choose(
+    readings: list[SplitFiles], layout: str, folder: Path, split: str | None, strays: list[Path]
+) -> SplitFiles:
     """Returns the one reading that the layout admits."""
     place = shown_folder(folder) if split is None else f"{shown_folder(folder)}, split {split}"
     if not readings:
-        raise DataNotFoundError(
-            "there is no data file",
-            place=place,
-            expected=f"<label>.txt files, folders of .txt files, or {', '.join(TABLE_FORMATS)}",
-            fix="put the data there, or pass the folder or file that holds it",
-        )
+        raise _no_data_file(place, strays)
     found = "; ".join(f"{reading.shown}: {_MEANING[reading.kind]}" for reading in readings)
     fitting = [reading for reading in readings if layout in ("auto", reading.kind)]
     if not fitting:
@@ -246,6 +249,34 @@ def _choose(readings: list[SplitFiles], layout: str, folder: Path, split: str | 
             fix=_how_to_choose(fitting, split),
         )
     return fitting[0]
+
+
+def _no_data_file(place: str, strays: list[Path]) -> DataNotFoundError:
+    """Returns the error for a folder without data; a folder inside may be the one that is meant."""
+    fix = "put the data there, or pass the folder or file that holds it"
+    inner = [path for path in strays if _holds_tables(path)]
+    languages = sorted({path.suffix[1:] for path in strays if canonical_split(split_stem(path))})
+    if len(languages) == 2:
+        fix = f"for parallel files pass source={languages[0]!r}, target={languages[1]!r} (or the "
+        fix += "other way round)"
+    elif inner:
+        fix = f"pass {str(inner[0])!r}, which holds tables"
+    elif any(path.suffix.lower() in _OFFICE for path in strays):
+        fix = "save the sheet or document as .csv, or pass a DataFrame (pandas.read_excel)"
+    return DataNotFoundError(
+        "there is no data file",
+        place=place,
+        found=_names(strays) if strays else "nothing",
+        expected=f"<label>.txt files, folders of .txt files, or {', '.join(TABLE_FORMATS)}",
+        fix=fix,
+    )
+
+
+def _holds_tables(path: Path) -> bool:
+    try:
+        return any(entry.suffix.lower() in TABLE_FORMATS for entry in path.iterdir())
+    except OSError:  # a file, or a folder that may not be listed
+        return False
 
 
 def _how_to_choose(readings: list[SplitFiles], split: str | None) -> str:

@@ -1,21 +1,21 @@
 """Python objects to Arrow tables: lists, dicts of columns, and everything that speaks Arrow.
 
-Invariant: a column holds one type. Mixed types are an error that names the row, never a
-conversion.
+Lists become columns in `object_columns`; here is what an object as a whole may be.
+
+Invariant: an object that is none of the `KINDS` is refused with a way to make it one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from numbers import Number
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from fastft.data.diagnose import clip, require_unique
+from fastft.data.object_columns import any_column, checked_name, column_of, is_missing, refuse_mixed
 from fastft.data.origins import ObjectRows
 from fastft.data.readers import plain_types
 from fastft.errors import ColumnError, DataError
@@ -26,8 +26,6 @@ KINDS = (
     "a list of (text, label) pairs or of dicts",
     "a pandas or polars DataFrame, a pyarrow Table, a datasets.Dataset or DatasetDict",
 )
-
-Values = list[Any] | tuple[Any, ...] | np.ndarray
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,7 @@ def read_object(data: object, argument: str = "data") -> ObjectRead:
         is_pair_list = not isinstance(data[0], Mapping)
         table = _from_pairs(data, name) if is_pair_list else _from_dicts(data, name)
     else:
-        table = _from_arrow(data, name)
+        table = _from_arrow(data, name, argument)
     _refuse_empty(table.num_rows, name)
     rows = ObjectRows(name, table.num_rows)
     return ObjectRead(plain_types(table, rows.place), rows, is_pair_list)
@@ -96,7 +94,8 @@ def _from_pairs(items: Sequence[Any], name: str) -> pa.Table:
             expected='("some text", 1), in every row',
             fix="put the text first; remove rows without text",
         )
-    return pa.table({"text": _column(texts, "text", name), "label": _column(labels, "label", name)})
+    columns = {"text": texts, "label": labels}
+    return pa.table({key: column_of(values, key, name) for key, values in columns.items()})
 
 
 def _fix_of_item(item: object) -> str:
@@ -107,6 +106,10 @@ def _fix_of_item(item: object) -> str:
         )
     if isinstance(item, str):
         return "give every text its label, or pass a dict of columns"
+    if item is None:
+        return "remove the items that are None"
+    if hasattr(item, "tolist"):
+        return "turn the item into a tuple: tuple(item.tolist())"
     return "make all rows pairs, or all rows dicts"
 
 
@@ -122,12 +125,17 @@ def _from_dicts(items: Sequence[Any], name: str) -> pa.Table:
                 fix="make all rows dicts, or all rows pairs",
             )
     keys = list(dict.fromkeys(chain.from_iterable(items)))
-    return pa.table({str(key): _column([row.get(key) for row in items], key, name) for key in keys})
+    names = [checked_name(key, name) for key in keys]
+    require_unique(names, name)
+    columns = [column_of([row.get(key) for row in items], key, name) for key in keys]
+    return pa.table(columns, names=names)
 
 
 def _from_columns(columns: Mapping[Any, Any], name: str) -> pa.Table:
     """Returns the table of a dict of columns."""
-    arrays = {str(key): _as_column(values, key, name) for key, values in columns.items()}
+    names = [checked_name(key, name) for key in columns]
+    require_unique(names, name)
+    arrays = dict(zip(names, (any_column(*item, name) for item in columns.items()), strict=True))
     lengths = {key: len(array) for key, array in arrays.items()}
     if len(set(lengths.values())) > 1:
         raise ColumnError(
@@ -140,93 +148,26 @@ def _from_columns(columns: Mapping[Any, Any], name: str) -> pa.Table:
     return pa.table(arrays)
 
 
-def _as_column(values: Any, key: object, name: str) -> pa.Array | pa.ChunkedArray:
-    if isinstance(values, list | tuple | np.ndarray):
-        return _column(values, key, name)
-    if hasattr(values, "iloc") and values.dtype == object:
-        return _column([None if _is_missing(value) else value for value in values], key, name)
-    if hasattr(values, "__arrow_c_stream__"):
-        return pa.chunked_array(values)
-    if hasattr(values, "__arrow_c_array__"):
-        return pa.array(values)
-    raise ColumnError(
-        f"column {key!r} is not a list",
-        place=name,
-        found=clip(values),
-        expected="a dict of columns, each a list with a value per row, or a dict whose keys are "
-        "names of splits (train, validation, test)",
-        fix=f"pass {key!r} as a list, or correct the name",
-    )
-
-
-def _column(values: Values, key: object, name: str) -> pa.Array:
-    """Returns values of one type as an Arrow column."""
-    _refuse_mixed(values, key, name)
-    try:
-        return pa.array(values)
-    except (pa.ArrowException, ValueError, TypeError) as error:
-        raise ColumnError(
-            f"column {key!r} cannot become an Arrow column",
-            place=name,
-            found=clip(str(error), 200),
-            fix="use strings, numbers, or lists and dicts of them",
-        ) from error
-
-
-def _refuse_mixed(values: Values, key: object, name: str) -> None:
-    """Raises when a column holds two types, and names the first row that differs."""
-    if isinstance(values, np.ndarray) and values.dtype != object:
-        return
-    first: tuple[int, str] | None = None
-    for row, value in enumerate(values):
-        kind = _kind_of(value)
-        first = first or (kind and (row, kind)) or None
-        if first and kind and kind != first[1]:
-            raise ColumnError(
-                f"column {key!r} mixes types: {kind} here, {first[1]} in row {first[0]}",
-                place=f"row {row} of {name}",
-                found=clip(value),
-                expected=f"one type in all rows of {key!r}",
-                fix=f"convert the column, for example with str(), or correct row {row}",
-            )
-
-
-def _is_missing(value: object) -> bool:
-    """Returns whether pandas would call the value missing: None, NaN, NA, NaT."""
-    is_nan = isinstance(value, float) and value != value
-    return value is None or is_nan or type(value).__name__ in ("NAType", "NaTType")
-
-
-def _kind_of(value: object) -> str:
-    """Returns the family of a value's type; the empty string for a missing value."""
-    if value is None:
-        return ""
-    if isinstance(value, bool | np.bool_):
-        return "bool"
-    if isinstance(value, Number):
-        return "number"
-    families = ((str, "str"), (bytes, "bytes"), (Mapping, "dict"), (Sequence | np.ndarray, "list"))
-    return next((n for kind, n in families if isinstance(value, kind)), type(value).__name__)
-
-
-def _from_arrow(data: Any, name: str) -> pa.Table:
+def _from_arrow(data: Any, name: str, argument: str) -> pa.Table:
     """Returns the table of an object that speaks Arrow, without the index of pandas."""
-    if hasattr(data, "iloc") and hasattr(data, "columns"):
+    is_pandas = hasattr(data, "iloc") and hasattr(data, "columns")
+    is_arrow = hasattr(data, "__arrow_c_stream__") or hasattr(data, "__arrow_c_array__")
+    # A stream of datasets has formats too, but no length.
+    is_dataset = all(hasattr(data, part) for part in ("with_format", "__getitem__", "__len__"))
+    if not is_arrow and not is_dataset:
+        raise _unknown_kind(data, name, argument)
+    if is_pandas:
         _refuse_mixed_pandas(data, name)
     try:
-        if hasattr(data, "__arrow_c_stream__") or hasattr(data, "__arrow_c_array__"):
-            table = pa.table(data)
-        elif hasattr(data, "with_format") and hasattr(data, "__getitem__"):
-            table = data.with_format("arrow")[:]  # datasets.Dataset, its selection applied
-        else:
-            raise _unknown_kind(data, name)
-    except (pa.ArrowException, ValueError, TypeError) as error:
-        if isinstance(error, DataError):
-            raise
+        # with_format applies the selection of a datasets.Dataset.
+        table = pa.table(data) if is_arrow else data.with_format("arrow")[:]
+    except Exception as error:  # the code of another library, which raises what it likes
+        if is_pandas:
+            _refuse_odd_values(data, name)
         raise DataError(
             "the object is not a table that Arrow can hold",
             place=name,
-            found=clip(str(error), 200),
+            found=f"{type(error).__name__}: {clip(str(error), 200)}",
             expected="named columns of strings and numbers",
             fix="pass a DataFrame or Table with a column for the text and one for the label",
         ) from error
@@ -240,20 +181,43 @@ def _refuse_mixed_pandas(data: Any, name: str) -> None:
     require_unique(names, name)
     for column in data.columns:
         if data[column].dtype == object:
-            # Missing values of pandas are NaN, which no other column of a table would mix with.
-            values = [None if _is_missing(value) else value for value in data[column]]
-            _refuse_mixed(values, column, name)
+            refuse_mixed(_without_nan(data[column]), column, name)
 
 
-def _unknown_kind(data: object, name: str) -> DataError:
-    is_stream = hasattr(data, "__iter__") and not hasattr(data, "__len__")
+def _refuse_odd_values(data: Any, name: str) -> None:
+    """Raises for the first value of a pandas column that Arrow cannot hold."""
+    for column in data.columns:
+        if data[column].dtype == object:
+            column_of(_without_nan(data[column]), column, name)
+
+
+def _without_nan(values: Iterable[Any]) -> list[Any]:
+    """Returns the values with None for NaN, by which pandas says that a value is missing."""
+    return [None if is_missing(value) else value for value in values]
+
+
+def _unknown_kind(data: Any, name: str, argument: str) -> DataError:
     return DataError(
         f"objects of type {_type_name(data)} cannot be read",
         place=name,
         found=clip(data),
         expected="; ".join(KINDS),
-        fix="collect the stream first: list(data)" if is_stream else "convert it to one of these",
+        fix=_fix_of_kind(data, argument),
     )
+
+
+def _fix_of_kind(data: Any, argument: str) -> str:
+    if isinstance(data, type | str | bytes):
+        return "pass one of these"
+    if hasattr(data, "tolist"):
+        return f"pass named columns, or a list of pairs: {argument}.tolist()"
+    if hasattr(data, "collect"):  # a lazy frame
+        return f"collect it first: {argument}.collect()"
+    if hasattr(data, "__iter__"):
+        return f"collect the rows into a list first: list({argument})"
+    if hasattr(data, "__getitem__") and hasattr(data, "__len__"):
+        return f"collect the rows first: [{argument}[i] for i in range(len({argument}))]"
+    return "convert it to one of these"
 
 
 def _type_name(data: object) -> str:

@@ -14,6 +14,7 @@ from fastft.data.layouts import SplitFiles, find_split
 from fastft.data.objects import read_object
 from fastft.data.origins import Origin
 from fastft.data.readers import FileRead, ReadOptions, read_examples, read_lines, read_table
+from fastft.data.shards import shard_note
 from fastft.errors import ColumnError, DataError
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ def open_path(path: Path, options: ReadOptions) -> Part:
     where = f"folder {path}/: " if path.is_dir() else "file "
     shown = part.description if path.is_dir() else str(path)
     notes = part.notes + stray_notes(strays)
+    if files.kind == "table" and not path.is_dir() and (note := shard_note(path)):
+        notes += (note,)
     return Part(
         part.table, part.origin, where + shown, notes, part.files_by_label, part.columns_are_fixed
     )
@@ -74,6 +77,7 @@ def read_files(files: SplitFiles, options: ReadOptions) -> Part:
         DataError: A file is empty or broken, or the files can be read in two ways.
         ColumnError: The columns of the files differ.
     """
+    _refuse_unusable_labels(files)
     if files.kind == "table":
         reads = [read_table(file.path, options) for file in files.files]
     elif files.kind == "label-files":
@@ -135,6 +139,21 @@ def _refuse_line_per_file(
         fix='pass layout="label-files" if the names are labels; else move the files into a '
         'folder per label (pos/12.txt) and pass layout="label-folders"',
     )
+
+
+def _refuse_unusable_labels(files: SplitFiles) -> None:
+    """Raises when the name of a file or folder cannot be the name of a label."""
+    for file in files.files:
+        label = "a table" if file.label is None else file.label
+        is_utf8 = not any("\ud800" <= character <= "\udfff" for character in label)
+        if not is_utf8 or not label.strip():
+            raise DataError(
+                "the name of a label is blank" if is_utf8 else "the name of a label is not UTF-8",
+                place=ascii(str(file.path)),
+                found=ascii(label),
+                expected="a file or folder that bears the name of its label",
+                fix="rename it",
+            )
 
 
 def _refuse_blank(files: SplitFiles, reads: Sequence[FileRead]) -> None:

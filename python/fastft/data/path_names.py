@@ -5,6 +5,7 @@ Invariant: every entry of a folder is either kept or a stray; none is dropped in
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -26,7 +27,7 @@ TABLE_FORMATS = {
 COMPRESSED = (".gz", ".zip", ".xz", ".bz2", ".zst", ".tgz", ".tar", ".7z")
 
 _NOTICES = {"LICENCE", "SOURCE", "NOTICE", "CITATION", "CHANGELOG"}
-_SHARD = re.compile(r"-\d+-of-\d+$")
+SHARD = re.compile(r"-(\d+)-of-(\d+)$")
 
 
 def canonical_split(name: str) -> str | None:
@@ -44,7 +45,7 @@ def split_stem(path: Path) -> str:
     """Returns the part of a name that may name a split: `train` of `train-00000-of-00002.csv`."""
     if path.is_dir():
         return path.name
-    return _SHARD.sub("", path.name.split(".")[0])
+    return SHARD.sub("", path.name.split(".")[0])
 
 
 def label_order(label: str) -> tuple[int, int, str]:
@@ -57,6 +58,38 @@ def label_order(label: str) -> tuple[int, int, str]:
     if re.fullmatch(r"-?[0-9]+", label):
         return (0, int(label), label)
     return (1, 0, label)
+
+
+def checked_path(given: str | os.PathLike[str], argument: str) -> Path:
+    """Returns a path that the system can be asked about, `~` expanded.
+
+    Args:
+        given: What the user passed.
+        argument: How the user passed it, for messages: `data` or `data['train']`.
+
+    Raises:
+        DataError: It is empty, holds characters that no path holds, or names an unknown user.
+    """
+    text = os.fspath(given)
+    problem, found = "", repr(text)[:80]
+    if not isinstance(text, str):
+        problem = "a path is text, not bytes"
+    elif not text.strip():
+        problem = "the path is empty"
+    elif "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        problem = "the path holds a character that no path can hold"
+    if not problem:
+        try:
+            return Path(text).expanduser()
+        except RuntimeError as error:
+            problem, found = "the home folder of this user is not known", f"{found}: {error}"
+    raise DataError(
+        problem,
+        place=f"argument {argument}",
+        found=found,
+        expected="the path of a folder or file",
+        fix="pass the path of the data; texts go in as a list of (text, label) pairs",
+    )
 
 
 def require_existing(path: Path) -> None:
@@ -148,11 +181,6 @@ def refuse_type(path: Path) -> None:
         expected=", ".join(TABLE_FORMATS),
         fix="save the data as one of these types, or pass it as a Python object",
     )
-
-
-def is_shard(path: Path) -> bool:
-    """Returns whether a name ends like `train-00000-of-00002.parquet`."""
-    return bool(_SHARD.search(path.name.split(".")[0]))
 
 
 def is_text(path: Path) -> bool:

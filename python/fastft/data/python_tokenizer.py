@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastft.data.diagnose import clip
 from fastft.data.type_ids import TypeIds
-from fastft.errors import ConfigurationError
+from fastft.errors import ConfigurationError, TokenizerError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,18 +94,32 @@ class PythonTokenizer:
     ) -> tuple[list[list[int]], list[list[int]]]:
         if not rows:  # the stock call fails on an empty list
             return [], []
-        encoded = self._hf(
-            rows,
-            pairs,
-            add_special_tokens=add_special_tokens,
-            truncation=max_length is not None,
-            max_length=max_length,
-            padding=False,
-            return_attention_mask=False,
-            return_token_type_ids=True,
-            verbose=False,
-        )
+        settings: dict[str, Any] = {
+            "add_special_tokens": add_special_tokens,
+            "truncation": max_length is not None,
+            "max_length": max_length,
+            "padding": False,
+            "return_attention_mask": False,
+            "return_token_type_ids": True,
+            "verbose": False,
+        }
+        try:
+            encoded = self._hf(rows, pairs, **settings)
+        except Exception as error:  # the package raises the base class for a text it cannot take
+            raise self._refused(rows, pairs, settings) or error from error
         return encoded["input_ids"], encoded["token_type_ids"]
+
+    def _refused(
+        self, rows: list[str], pairs: list[str] | None, settings: dict[str, Any]
+    ) -> TokenizerError | None:
+        """The error for the first row that is not taken, if a row alone is at fault."""
+        for row, text in enumerate(rows):
+            try:
+                self._hf([text], None if pairs is None else [pairs[row]], **settings)
+            except Exception as error:
+                reason = f"the text cannot be tokenized: {error}"
+                return text_refused(f"row {row}", text, reason)
+        return None
 
     def _check_room(self, max_length: int | None, is_pair: bool) -> None:
         num_special_tokens = self.num_special_tokens(is_pair=is_pair)
@@ -112,6 +127,17 @@ class PythonTokenizer:
             raise ConfigurationError(
                 f"max_length {max_length} has no room for the {num_special_tokens} special tokens"
             )
+
+
+def text_refused(place: str, text: str, reason: str) -> TokenizerError:
+    """Returns the error for a text that a tokenizer does not take."""
+    return TokenizerError(
+        reason,
+        place=place,
+        found=clip(text),
+        expected="a text that the tokenizer has tokens for",
+        fix="drop the row, or give the tokenizer an unknown token (unk_token)",
+    )
 
 
 @contextmanager

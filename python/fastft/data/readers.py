@@ -18,11 +18,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet
 
-from fastft.data.contents import load_text, one_text, require_content
+from fastft.data.contents import load_text, one_text, refuse_other_content, require_content
 from fastft.data.delimited_files import delimited_records, read_delimited
 from fastft.data.diagnose import clip, reader_fault, require_unique
 from fastft.data.json_files import json_objects, read_json
 from fastft.data.origins import ExampleFiles, FileRows, LineRows, Rows
+from fastft.data.squad_files import read_squad
 from fastft.errors import DataError
 
 if TYPE_CHECKING:
@@ -42,14 +43,19 @@ class ReadOptions:
     Args:
         layout: `auto`, `table`, `label-files` or `label-folders`.
         quoting: Whether a double quote quotes a field of a tsv file; in csv files it always does.
-        encoding: The encoding of text files.
+        encoding: The encoding of text files; UTF-8 when None.
         text_columns: Columns that are read as text even where JSON holds numbers.
+        parallel: What source and target are called, where a folder may hold a file for each.
+        documents: For language models, what a document of a text file is: `auto` or `file`,
+            `line`, `paragraph`. None where text files hold labelled examples.
     """
 
     layout: str = "auto"
     quoting: bool = False
-    encoding: str = "utf-8"
+    encoding: str | None = None
     text_columns: tuple[str, ...] = ()
+    parallel: tuple[str, str] | None = None
+    documents: str | None = None
 
 
 DEFAULT_OPTIONS = ReadOptions()
@@ -91,6 +97,8 @@ def read_table(path: Path, options: ReadOptions = DEFAULT_OPTIONS) -> FileRead:
         return _read_parquet(path)
     content, has_bom = load_text(path, options.encoding)
     require_content(path, content)
+    if (squad := read_squad(path, content)) is not None:
+        return FileRead(*squad, 0, (path,) * has_bom)
     if suffix in _DELIMITERS:
         quoting = options.quoting or suffix == ".csv"
         table = read_delimited(path, content, _DELIMITERS[suffix], quoting)
@@ -116,7 +124,7 @@ def read_lines(file: DataFile, options: ReadOptions = DEFAULT_OPTIONS) -> FileRe
         DataError: The file is not text in the encoding given.
     """
     content, has_bom = load_text(file.path, options.encoding)
-    lines = _split_lines(content)
+    lines = split_lines(content)
     kept = np.flatnonzero(pc.not_equal(pc.utf8_trim_whitespace(lines), "").to_numpy(False))
     blank = len(lines) - len(kept)
     texts = lines.take(kept) if blank else lines
@@ -149,9 +157,10 @@ def read_examples(files: Sequence[DataFile], options: ReadOptions = DEFAULT_OPTI
     return FileRead(table, rows, 0, tuple(marked))
 
 
-def _split_lines(content: bytes) -> pa.Array:
+def split_lines(content: bytes) -> pa.Array:
+    """Returns the lines of a text, cut at line feeds alone, without their ends."""
     lines = pc.split_pattern(one_text(content), "\n").flatten()
-    if content.endswith(b"\n"):
+    if not content or content.endswith(b"\n"):
         lines = lines[:-1]
     if b"\r\n" in content or content.endswith(b"\r"):
         lines = pc.replace_substring_regex(lines, "\r$", "")
@@ -161,6 +170,8 @@ def _split_lines(content: bytes) -> pa.Array:
 def _read_parquet(path: Path) -> FileRead:
     """Reads one parquet file, without guessing columns from the names of its folders."""
     try:
+        with path.open("rb") as stream:
+            refuse_other_content(path, stream.read(64))
         file = pa.parquet.ParquetFile(path)
         require_unique(file.schema_arrow.names, str(path))
         table = file.read()
@@ -222,7 +233,7 @@ def _require_utf8(column: pa.ChunkedArray, name: str, place: Callable[[int], str
         ) from error
 
 
-def _lines_of_rows(path: Path, encoding: str, quoting: bool) -> Sequence[int] | None:
+def _lines_of_rows(path: Path, encoding: str | None, quoting: bool) -> Sequence[int] | None:
     """Returns the line of every row, or None when the file can no longer be read."""
     try:
         content, _ = load_text(path, encoding)

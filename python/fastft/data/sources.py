@@ -13,17 +13,27 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fastft.data.contents import check_encoding
+from fastft.data.documents import open_documents, open_texts
 from fastft.data.layouts import check_layout, find_splits
 from fastft.data.origins import Origin
+from fastft.data.parallel_files import open_pair, open_parallel
 from fastft.data.parts import Part, listed, open_object, open_path, read_files, stray_notes
-from fastft.data.path_names import SPLIT_NAMES, canonical_split, label_order, require_existing
+from fastft.data.path_names import (
+    SPLIT_NAMES,
+    canonical_split,
+    checked_path,
+    label_order,
+    require_existing,
+)
 from fastft.data.readers import DEFAULT_OPTIONS, ReadOptions
 from fastft.errors import DataError, DataNotFoundError, LabelError, nearest
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pyarrow as pa
 
 __all__ = ["Origin", "ReadOptions", "Source", "Split", "open_source"]
@@ -78,7 +88,11 @@ class Source:
 
 
 def open_source(
-    data: object, options: ReadOptions = DEFAULT_OPTIONS, *, require_train: bool = True
+    data: object,
+    options: ReadOptions = DEFAULT_OPTIONS,
+    *,
+    require_train: bool = True,
+    argument: str = "data",
 ) -> Source:
     """Reads what the user passed as data.
 
@@ -87,6 +101,7 @@ def open_source(
             pairs or of dicts; a table of pandas, polars, pyarrow or datasets.
         options: How files are read.
         require_train: Whether a train split has to be there.
+        argument: The argument that the data was passed as, for messages.
 
     Returns:
         The splits, with notes on what was left out.
@@ -102,21 +117,25 @@ def open_source(
         2
     """
     check_layout(options.layout)
-    if isinstance(data, str | os.PathLike):
-        path = Path(data).expanduser()
+    check_encoding(options.encoding)
+    plain = open_parallel(data, options, argument) or open_documents(data, options, argument)
+    if plain is not None:
+        parts, description, notes = plain
+    elif isinstance(data, str | os.PathLike):
+        path = checked_path(data, argument)
         require_existing(path)
         if path.is_dir():
             parts, description, notes = _open_folder(path, options)
         else:
             parts, description, notes = {"train": open_path(path, options)}, f"file {path}", ()
     elif isinstance(data, Mapping) and any(canonical_split(str(key)) for key in data):
-        parts, notes = _open_mapping(data, options)
+        parts, notes = _open_mapping(data, options, argument)
         description = "; ".join(f"{name}: {part.description}" for name, part in parts.items())
     else:
-        parts, notes = {"train": open_object(data, "data")}, ()
+        parts, notes = {"train": open_object(data, argument)}, ()
         description = parts["train"].description
     if require_train and "train" not in parts:
-        raise _no_train(data, parts)
+        raise _no_train(data, parts, argument)
     return _join(parts, description, notes)
 
 
@@ -143,7 +162,7 @@ def _open_folder(
 
 
 def _open_mapping(
-    data: Mapping[object, object], options: ReadOptions
+    data: Mapping[object, object], options: ReadOptions, argument: str
 ) -> tuple[dict[str, Part], tuple[str, ...]]:
     """Opens a dict whose keys are names of splits."""
     parts: dict[str, Part] = {}
@@ -151,23 +170,47 @@ def _open_mapping(
     for key, value in data.items():
         name = canonical_split(str(key))
         if name is None:
-            _refuse_unknown_key(str(key), value, data)
+            _refuse_unknown_key(str(key), value, data, argument)
             notes.append(f"split {str(key)!r} is not used")
         elif name in parts:
             raise DataError(
                 f"two keys name the {name} split",
-                place="argument data",
+                place=f"argument {argument}",
                 found=", ".join(repr(other) for other in data),
                 fix="leave one of them out",
             )
+        elif value is None:
+            raise _split_is_none(name, f"{argument}[{key!r}]")
+        elif (pair := open_pair(value, options, f"{argument}[{key!r}]")) is not None:
+            parts[name] = pair
+        elif (texts := open_texts(value, options, f"{argument}[{key!r}]")) is not None:
+            parts[name] = texts
         elif isinstance(value, str | os.PathLike):
-            parts[name] = open_path(Path(value).expanduser(), options)
+            path = checked_path(value, f"{argument}[{key!r}]")
+            parts[name] = open_path(path, options)
         else:
-            parts[name] = open_object(value, f"data[{key!r}]")
+            parts[name] = open_object(value, f"{argument}[{key!r}]")
     return {name: parts[name] for name in SPLIT_NAMES if name in parts}, tuple(notes)
 
 
-def _refuse_unknown_key(key: str, value: object, data: Mapping[object, object]) -> None:
+def _split_is_none(name: str, argument: str) -> DataError:
+    fix = {
+        "train": "pass the rows to train on, or the path of their file",
+        "validation": "leave the key out; validation=None trains without a validation split",
+        "test": "leave the key out",
+    }
+    return DataError(
+        f"the {name} split is None",
+        place=f"argument {argument}",
+        found="None",
+        expected="rows, or the path of a file or folder",
+        fix=fix[name],
+    )
+
+
+def _refuse_unknown_key(
+    key: str, value: object, data: Mapping[object, object], argument: str
+) -> None:
     """Raises unless the value is a table under a name of its own, as in imdb's `unsupervised`."""
     names = [name for aliases in SPLIT_NAMES.values() for name in aliases]
     close = [name for name in nearest(key.lower(), names) if name not in data]
@@ -176,7 +219,7 @@ def _refuse_unknown_key(key: str, value: object, data: Mapping[object, object]) 
         return
     raise DataNotFoundError(
         f"{key!r} is not the name of a split",
-        place="argument data",
+        place=f"argument {argument}",
         found=f"a dict with the keys {', '.join(repr(other) for other in data)}",
         expected=f"{', '.join(names)}; or a dict of columns with none of these names",
         fix=f"did you mean {close[0]!r}?" if close else f"leave {key!r} out",
@@ -217,8 +260,8 @@ def _label_names(parts: dict[str, Part]) -> tuple[tuple[str, ...] | None, tuple[
     return tuple(sorted(known, key=label_order)), tuple(notes)
 
 
-def _no_train(data: object, parts: dict[str, Part]) -> DataNotFoundError:
-    place = "argument data" if isinstance(data, Mapping) else f"{data}/"
+def _no_train(data: object, parts: dict[str, Part], argument: str) -> DataNotFoundError:
+    place = f"argument {argument}" if isinstance(data, Mapping) else f"{data}/"
     return DataNotFoundError(
         "there is no train split",
         place=place,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import operator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -22,6 +23,7 @@ from fastft import _fastft
 from fastft.data import token_file
 from fastft.data.batch_reference import BatchReference
 from fastft.data.columns import checked_columns, column_arrays, column_from_arrays
+from fastft.data.diagnose import row_places
 from fastft.data.text_column import Texts, as_arrow
 from fastft.data.token_batch import TokenBatch
 from fastft.data.tokenizer import Tokenizer
@@ -139,7 +141,8 @@ class TokenDataset(torch.utils.data.Dataset[dict[str, Any]]):
         for start in range(0, max(len(text_column), 1), ROWS_PER_SLICE):
             rows = slice(start, start + ROWS_PER_SLICE)
             pair = None if pair_column is None else pair_column[rows]
-            batch = tokenizer.encode(text_column[rows], pair, max_length=max_length)
+            with row_places(partial(_row_of_slice, start)):
+                batch = tokenizer.encode(text_column[rows], pair, max_length=max_length)
             batches.append(_narrowed(batch, tokenizer.vocab_size))
             if progress is not None:
                 progress(min(start + ROWS_PER_SLICE, len(text_column)))
@@ -271,6 +274,10 @@ class TokenDataset(torch.utils.data.Dataset[dict[str, Any]]):
             DataError: The file is damaged, or is none of ours.
         """
         return cls.from_arrays(token_file.read(Path(path)))
+
+
+def _row_of_slice(start: int, row: int) -> str:
+    return f"row {start + row}"
 
 
 def _narrowed(batch: TokenBatch, vocab_size: int) -> TokenBatch:

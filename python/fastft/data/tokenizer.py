@@ -21,7 +21,7 @@ import numpy as np
 
 from fastft import _fastft
 from fastft.data import probes
-from fastft.data.python_tokenizer import PythonTokenizer
+from fastft.data.python_tokenizer import PythonTokenizer, text_refused
 from fastft.data.text_column import Texts, as_arrow, buffers
 from fastft.data.token_batch import TokenBatch
 from fastft.data.type_ids import TypeIds
@@ -248,12 +248,12 @@ def _rows(batch: TokenBatch) -> Iterator[tuple[list[int], list[int]]]:
 def _encode_in_rust(
     rust: _fastft.Tokenizer, texts: Any, text_pair: Any, num_threads: int | None, **options: Any
 ) -> TokenBatch:
-    encoded = rust.encode(
-        buffers(texts),
-        None if text_pair is None else buffers(text_pair),
-        num_threads=num_threads,
-        **options,
-    )
+    columns = buffers(texts), None if text_pair is None else buffers(text_pair)
+    try:
+        encoded = rust.encode(*columns, num_threads=num_threads, **options)
+    except TokenizerError as error:
+        row = int((error.place or "row 0").removeprefix("row "))
+        raise text_refused(f"row {row}", texts[row].as_py(), error.problem) from error
     return TokenBatch(
         encoded.ids,
         encoded.row_offsets,
