@@ -16,6 +16,20 @@ import pyarrow.compute as pc
 
 from fastft.errors import LabelError, nearest
 from fastft.tasks.base import require_column
+from fastft.tasks.label_faults import (
+    refuse_decimals,
+    refuse_missing,
+    refuse_mixture,
+    refuse_unnamed,
+)
+from fastft.tasks.label_names import (
+    alike,
+    checked_label_names,
+    clip,
+    is_decimal,
+    is_integer,
+    sort_key,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,6 +82,35 @@ class LabelSet:
             self._refuse(split, column, values, ids)
         return np.asarray(ids.to_numpy(zero_copy_only=False), dtype=np.int64)
 
+    def warnings(self, column: str = "label") -> list[LabelError]:
+        """Names classes that are probably one class, written in two ways.
+
+        Args:
+            column: The column that they come from.
+        """
+        return [
+            LabelError(
+                "labels that look alike are taken as different classes",
+                place=f"column {column!r}",
+                found=clip(group),
+                expected="classes that differ in more than white space, case or leading zeros",
+                fix="write them in one way in the data, for example with .strip().lower()",
+            )
+            for group in alike(self.names)
+        ]
+
+    def note_on_unused(self, ids: Any) -> str | None:
+        """Names the classes that no training row has, if there are any.
+
+        Args:
+            ids: The ids of the training rows, int64 (B,).
+        """
+        used = set(np.unique(np.asarray(ids)).tolist())
+        unused = [name for index, name in enumerate(self.names) if index not in used]
+        if not unused:
+            return None
+        return f"no training row has the label {clip(unused)}: the model cannot learn it"
+
     def fit_to_head(self, split: Split, column: str, config: PreTrainedConfig) -> LabelSet:
         """Holds the classes against the head of a model that the user built.
 
@@ -85,7 +128,7 @@ class LabelSet:
         num_outputs = int(config.num_labels)
         numbers = [str(index) for index in range(num_outputs)]
         outside = [name for name in self.names if name not in numbers]
-        if outside and all(map(_is_integer, self.names)):
+        if outside and all(map(is_integer, self.names)):
             values = label_strings(split, column)
             row = int(pc.index(values, pa.scalar(outside[0], values.type)).as_py())
             raise LabelError(
@@ -99,7 +142,7 @@ class LabelSet:
             raise LabelError(
                 f"the data has {len(self.names)} labels and the model's head has {num_outputs}",
                 place=f"{split.name} split, column {column!r}",
-                found=_clip(self.names),
+                found=clip(self.names),
                 expected=f"{num_outputs} labels (num_labels of the model given)",
                 fix=f"build the model with num_labels={len(self.names)}, or pass its name or "
                 "folder instead of the object",
@@ -120,7 +163,7 @@ class LabelSet:
             f"the label is not one of the {len(self.names)} that the training split has",
             place=split.place(row, column),
             found=f"{found!r} ({ids.null_count:,} such rows in the {split.name} split)",
-            expected=_clip(self.names),
+            expected=clip(self.names),
             fix=f"did you mean {close[0]!r}? Otherwise add such rows to the training split or "
             "drop this one"
             if close
@@ -137,16 +180,20 @@ def read_label_set(split: Split, column: str, given: Sequence[str] | None = None
         given: The names in the order of their ids, when the user or the layout fixes them.
 
     Raises:
-        LabelError: Labels are missing, mixed, decimal numbers, or all alike.
+        LabelError: Labels are missing, mixed, decimal numbers, all alike, or not among the names
+            given; or these are no list of different strings.
     """
+    chosen = None if given is None else checked_label_names(given)
     values = label_strings(split, column)
     found = [str(value) for value in pc.unique(values).to_pylist()]
-    names = list(given) if given is not None else _class_names(split, column, found)
+    names = _class_names(split, column, found) if chosen is None else list(chosen)
+    if chosen is not None:
+        refuse_unnamed(split, column, values, found, chosen)
     if names is None:
-        if all(map(_is_decimal, found)):
-            _refuse_decimals(split, column, values.cast(pa.float64()))
-        _refuse_mixture(split, column, values, found)
-        names = sorted(found, key=_sort_key)
+        if all(map(is_decimal, found)):
+            refuse_decimals(split, column, values.cast(pa.float64()))
+        refuse_mixture(split, column, values, found)
+        names = sorted(found, key=sort_key)
     if len(found) < 2:
         raise LabelError(
             "every example has the same label, so there is nothing to learn",
@@ -167,7 +214,7 @@ def label_strings(split: Split, column: str) -> pa.Array:
     values = require_column(split, column).combine_chunks()
     if isinstance(values, pa.ChunkedArray):
         values = pa.concat_arrays(values.chunks)
-    _refuse_missing(split, column, values)
+    refuse_missing(split, column, values)
     kind = values.type
     if pa.types.is_integer(kind):
         return _named(split, column, values)
@@ -176,7 +223,7 @@ def label_strings(split: Split, column: str) -> pa.Array:
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         return values.cast(pa.large_string())
     if pa.types.is_floating(kind):
-        _refuse_decimals(split, column, values)
+        refuse_decimals(split, column, values)
     raise LabelError(
         f"column {column!r} cannot hold class labels",
         place=f"{split.name} split",
@@ -198,7 +245,7 @@ def _named(split: Split, column: str, values: pa.Array) -> pa.Array:
             "the label is outside the dataset's own class names",
             place=split.place(int(outside[0]), column),
             found=f"{ids[outside[0]]} ({outside.size:,} such rows)",
-            expected=f"0 to {len(names) - 1}: {_clip(names)}",
+            expected=f"0 to {len(names) - 1}: {clip(names)}",
             fix="drop the rows without a label (-1 marks them in GLUE's test splits)",
         )
     return pa.array(names, pa.large_string()).take(values)
@@ -214,78 +261,10 @@ def class_label_names(schema: pa.Schema, column: str) -> list[str] | None:
         names = features[column].get("names")
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
-    return [str(name) for name in names] if names else None
+    return [str(name) for name in names] if names and isinstance(names, list) else None
 
 
 def _class_names(split: Split, column: str, found: list[str]) -> list[str] | None:
     """All class names of a `ClassLabel` column, in the order of its ids."""
     names = class_label_names(split.table.schema, column)
     return names if names is not None and set(found) <= set(names) else None
-
-
-def _refuse_missing(split: Split, column: str, values: pa.Array) -> None:
-    missing = values.is_null()
-    if pa.types.is_floating(values.type):
-        missing = pc.or_kleene(missing, pc.is_nan(values))
-    elif pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
-        missing = pc.or_kleene(missing, pc.equal(values, ""))
-    row = pc.index(missing, True).as_py()
-    if row >= 0:
-        count = pc.sum(pc.fill_null(missing, True)).as_py()
-        raise LabelError(
-            "the label is missing",
-            place=split.place(row, column),
-            found=f"{values[row].as_py()!r} ({count:,} such rows)",
-            expected="a label in every row",
-            fix="fill the labels in or drop the rows",
-        )
-
-
-def _refuse_decimals(split: Split, column: str, values: pa.Array) -> None:
-    distinct = pc.unique(values).to_pylist()
-    whole = all(float(value).is_integer() for value in distinct)
-    raise LabelError(
-        "the labels are decimal numbers, which name no class",
-        place=f"{split.name} split, column {column!r}",
-        found=f"{len(distinct):,} values of type {values.type}: {_clip(map(str, distinct))}",
-        expected="integers or names",
-        fix="turn the column into integers (0.0 and 1.0 became decimals, often because a value "
-        "was missing when it was read)"
-        if whole
-        else "name the label column with label=; decimals are scores, not classes",
-    )
-
-
-def _refuse_mixture(split: Split, column: str, values: pa.Array, found: list[str]) -> None:
-    numbers = [name for name in found if _is_integer(name)]
-    words = [name for name in found if not _is_integer(name)]
-    if not numbers or not words:
-        return
-    odd = min(numbers, words, key=len)[0]
-    row = int(pc.index(values, pa.scalar(odd, values.type)).as_py())
-    raise LabelError(
-        "the labels mix numbers and names",
-        place=split.place(row, column),
-        found=f"{odd!r} beside {_clip(words if odd in numbers else numbers)}",
-        expected="only numbers or only names",
-        fix="correct the label, or pass label_names=[...] if all of them are names",
-    )
-
-
-def _is_integer(name: str) -> bool:
-    return name.lstrip("-").isdecimal()
-
-
-def _is_decimal(name: str) -> bool:
-    whole, point, fraction = name.lstrip("-").partition(".")
-    return bool(point) and whole.isdecimal() and fraction.isdecimal()
-
-
-def _sort_key(name: str) -> tuple[int, str]:
-    return (int(name), name) if _is_integer(name) else (0, name)
-
-
-def _clip(names: Any, limit: int = 8) -> str:
-    shown = [repr(name) for name in names]
-    more = f", … ({len(shown)} in all)" if len(shown) > limit else ""
-    return ", ".join(shown[:limit]) + more
