@@ -1,13 +1,14 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
+from transformers.trainer_utils import IntervalStrategy
 
 from fastft.errors import ArgumentError, ConfigurationError
 from fastft.training.argument_names import RENAMED, TRANSLATED, WITHOUT_EFFECT, modern_arguments
 from fastft.training.arguments import (
     RenamedArgumentWarning,
     TrainingArguments,
-    check_types,
     known_argument_names,
 )
 
@@ -22,7 +23,9 @@ def test_a_renamed_argument_keeps_its_value_and_is_noted(old):
 
 
 def test_every_new_name_exists():
-    targets = [*RENAMED.values(), *(rule(0)[0] for rule in TRANSLATED.values())]
+    given = {"warmup_ratio": 0.1, "group_by_length": True, "include_inputs_for_metrics": True}
+    assert set(given) == set(TRANSLATED)
+    targets = [*RENAMED.values(), *(TRANSLATED[name](value)[0] for name, value in given.items())]
     assert set(targets) <= set(KNOWN)
 
 
@@ -40,8 +43,34 @@ def test_group_by_length_becomes_a_sampling_strategy():
 
 def test_the_warmup_ratio_becomes_a_share_of_steps():
     assert modern_arguments({"warmup_ratio": 0.1}, KNOWN)[0] == {"warmup_steps": 0.1}
-    with pytest.raises(ConfigurationError, match="warmup_steps=<number>"):
-        modern_arguments({"warmup_ratio": 1.5}, KNOWN)
+
+
+@pytest.mark.parametrize("value", [1.5, -0.1, float("nan"), "x", None, True, [0.1]])
+def test_a_warmup_ratio_that_is_no_share_is_refused(value):
+    with pytest.raises(ConfigurationError, match="warmup_steps=<number>") as caught:
+        modern_arguments({"warmup_ratio": value}, KNOWN)
+    assert repr(value) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["group_by_length", "include_inputs_for_metrics"])
+def test_an_old_flag_is_true_or_false(name):
+    with pytest.raises(ConfigurationError, match=f"argument {name}: .* wrong kind"):
+        modern_arguments({name: "yes"}, KNOWN)
+
+
+def test_numpy_values_become_those_of_python():
+    given = {
+        "seed": np.int64(3), "bf16": np.bool_(True), "learning_rate": np.float64(0.1),
+        "warmup_ratio": np.float64(0.25), "epochs": np.int32(2), "max_steps": 1e3,
+        "eval_strategy": IntervalStrategy.EPOCH,
+    }  # fmt: skip
+    arguments, _ = modern_arguments(given, KNOWN)
+    assert arguments == {
+        "seed": 3, "bf16": True, "learning_rate": 0.1, "warmup_steps": 0.25,
+        "num_train_epochs": 2, "max_steps": 1000, "eval_strategy": "epoch",
+    }  # fmt: skip
+    kinds = [type(value) for value in arguments.values()]
+    assert kinds == [int, bool, float, float, int, int, str]
 
 
 def test_an_unknown_name_is_answered_with_the_nearest():
@@ -78,31 +107,3 @@ def test_the_classic_arguments_are_taken(tmp_path):
 
 def test_output_dir_may_stand_first(tmp_path):
     assert TrainingArguments(str(tmp_path)).output_dir == str(tmp_path)
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        {"learning_rate": "fast"},
-        {"warmup_steps": "abc"},
-        {"num_train_epochs": True},
-        {"max_steps": "7"},
-        {"seed": None},
-        {"use_cpu": "yes"},
-        {"load_best_model_at_end": 1},
-        {"weight_decay": "auto"},
-    ],
-)
-def test_a_value_of_the_wrong_kind_is_refused_by_name(arguments):
-    with pytest.raises(ConfigurationError) as caught:
-        check_types(arguments)
-    (name,) = arguments
-    assert f"argument {name}" in str(caught.value)
-    assert repr(arguments[name]) in str(caught.value)
-
-
-def test_numbers_flags_and_autos_of_the_right_kind_pass():
-    check_types(
-        {"learning_rate": "auto", "warmup_steps": 0.1, "bf16": "auto", "use_cpu": True,
-         "seed": 1, "save_total_limit": None, "report_to": ["tensorboard"], "max_steps": -1}
-    )  # fmt: skip

@@ -5,7 +5,9 @@ import pytest
 from fastft.errors import ConfigurationError
 from fastft.training.plan import (
     Sizes,
+    check_batches,
     default_max_length,
+    describe_plan,
     max_positions,
     resolve_arguments,
     steps_per_epoch,
@@ -69,10 +71,20 @@ def test_steps_of_an_epoch(examples, batch, accumulation, ranks, steps):
     assert total_steps({**arguments, "max_steps": 5}, sizes) == 5
 
 
-@pytest.mark.parametrize("value", [0, -1])
-def test_a_batch_size_that_is_none_is_refused(value):
-    with pytest.raises(ConfigurationError, match="per_device_train_batch_size"):
-        resolve(per_device_train_batch_size=value)
+def test_batches_of_which_none_is_full_are_refused_when_the_last_is_dropped():
+    arguments = {"per_device_train_batch_size": 32, "per_device_eval_batch_size": 4}
+    rows = {"train": 63, "validation": 8}
+    check_batches({**arguments, "dataloader_drop_last": True}, rows, 1)
+    check_batches(arguments, rows, 2)
+    with pytest.raises(ConfigurationError, match="63 rows for a batch of 64") as caught:
+        check_batches({**arguments, "dataloader_drop_last": True}, rows, 2)
+    assert "per_device_train_batch_size=31" in str(caught.value)
+    with pytest.raises(ConfigurationError, match="validation split fills no batch"):
+        check_batches({**arguments, "dataloader_drop_last": True}, {"validation": 3}, 1)
+
+
+def test_a_secret_is_not_shown():
+    assert describe_plan({"seed": 1, "hub_token": "hf_x"}) == "seed=1  hub_token=<HUB_TOKEN>"
 
 
 def test_max_length_is_what_the_model_can_take_and_512_at_most():

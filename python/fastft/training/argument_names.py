@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fastft.errors import ArgumentError, ConfigurationError, nearest
+from fastft.training.argument_values import RULES, plain_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -44,7 +45,8 @@ WITHOUT_EFFECT = {
 
 
 def _ratio_to_steps(value: Any) -> tuple[str, Any]:
-    if not 0 <= float(value) < 1:
+    is_share = RULES["learning_rate"].accepts(value) and value < 1
+    if not is_share:
         raise ConfigurationError(
             "the warm-up ratio is a share of all steps",
             place="argument warmup_ratio",
@@ -55,16 +57,32 @@ def _ratio_to_steps(value: Any) -> tuple[str, Any]:
     return "warmup_steps", float(value)
 
 
+def _by_length(value: Any) -> tuple[str, Any]:
+    is_asked = _flag("group_by_length", value)
+    return "train_sampling_strategy", "group_by_length" if is_asked else "random"
+
+
+def _with_inputs(value: Any) -> tuple[str, Any]:
+    is_asked = _flag("include_inputs_for_metrics", value)
+    return "include_for_metrics", ["inputs"] if is_asked else []
+
+
+def _flag(name: str, value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    raise ConfigurationError(
+        f"{name} has a value of the wrong kind",
+        place=f"argument {name}",
+        found=repr(value),
+        expected="True or False",
+        fix=f"pass {name}=True, or leave it out",
+    )
+
+
 # old name -> the new name and value that it stands for
 TRANSLATED: dict[str, Callable[[Any], tuple[str, Any]]] = {
-    "group_by_length": lambda value: (
-        "train_sampling_strategy",
-        "group_by_length" if value else "random",
-    ),
-    "include_inputs_for_metrics": lambda value: (
-        "include_for_metrics",
-        ["inputs"] if value else [],
-    ),
+    "group_by_length": _by_length,
+    "include_inputs_for_metrics": _with_inputs,
     "warmup_ratio": _ratio_to_steps,
 }
 
@@ -72,7 +90,7 @@ TRANSLATED: dict[str, Callable[[Any], tuple[str, Any]]] = {
 def modern_arguments(
     given: Mapping[str, Any], known: Collection[str]
 ) -> tuple[dict[str, Any], list[str]]:
-    """Translates old argument names and refuses unknown ones.
+    """Translates old argument names and refuses unknown ones; numpy numbers become Python's.
 
     Args:
         given: Names and values as the user wrote them.
@@ -91,7 +109,7 @@ def modern_arguments(
     arguments: dict[str, Any] = {}
     notes: list[str] = []
     for name, value in given.items():
-        new_name, new_value, note = _modern(name, value, known)
+        new_name, new_value, note = _modern(name, plain_value(name, value), known)
         if note:
             notes.append(note)
         if new_name is None:
@@ -103,7 +121,7 @@ def modern_arguments(
                 expected=f"{new_name} alone: {name} is its old name",
                 fix=f"remove {name}",
             )
-        arguments[new_name] = new_value
+        arguments[new_name] = plain_value(new_name, new_value)
     return arguments, notes
 
 

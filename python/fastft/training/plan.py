@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fastft.errors import ConfigurationError
+from fastft.modeling.half_precision import T5_MODEL_TYPES
+from fastft.training.best_model import settle_best_model, settle_strategies
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
 # What `learning_rate="auto"` stands for. Constants from common practice, not a search.
 LEARNING_RATES = {"full": 5e-5, "head": 1e-3, "lora": 2e-4}
 T5_LEARNING_RATE = 3e-4
-T5_MODEL_TYPES = ("t5", "mt5", "umt5", "longt5", "switch_transformers")
 
 # A text longer than this is cut unless the user asks for more.
 MAX_LENGTH = 512
@@ -100,39 +101,65 @@ def total_steps(arguments: Mapping[str, Any], sizes: Sizes) -> int:
     return math.ceil(float(arguments["num_train_epochs"]) * steps_per_epoch(arguments, sizes))
 
 
+def check_batches(
+    arguments: Mapping[str, Any], num_rows: Mapping[str, int], num_ranks: int
+) -> None:
+    """Refuses batches of which none is full when `dataloader_drop_last` drops the others.
+
+    Args:
+        arguments: Training arguments, no "auto" left.
+        num_rows: Rows of "train" and, if there is one, "validation".
+        num_ranks: Processes that train together.
+
+    Raises:
+        ConfigurationError: Nothing would be trained, or evaluated.
+    """
+    kinds = {"train": "train", "validation": "eval"}
+    for split, rows in num_rows.items():
+        name = f"per_device_{kinds[split]}_batch_size"
+        together = int(arguments[name]) * num_ranks
+        if arguments.get("dataloader_drop_last") and rows < together:
+            raise ConfigurationError(
+                f"the {split} split fills no batch, and dataloader_drop_last drops the rest",
+                place=f"arguments dataloader_drop_last, {name}",
+                found=f"{rows:,} rows for a batch of {together:,}",
+                expected=f"at most {rows:,} rows a batch",
+                fix=f"remove dataloader_drop_last, or pass {name}={max(1, rows // num_ranks)}",
+            )
+
+
 def resolve_arguments(
-    given: Mapping[str, Any], *, train: str, model_type: str, device: str, sizes: Sizes
+    given: Mapping[str, Any],
+    *,
+    train: str,
+    model_type: str,
+    device: str,
+    sizes: Sizes,
+    early_stopping: int | None = None,
 ) -> dict[str, Any]:
     """Fills in fastft's defaults and turns every "auto" into a value.
 
     Args:
         given: Training arguments as the user gave them, under today's names.
-        train: "full", "head" or "lora".
+        train: "full", "head", "last:N" or "lora".
         model_type: The architecture, as `config.model_type` names it.
         device: "cuda", "cpu", ...
         sizes: Sizes of data and run.
+        early_stopping: Evaluations without improvement that end the run, or None.
 
     Returns:
         Arguments for `TrainingArguments`, without `output_dir`.
 
     Raises:
-        ConfigurationError: A number is out of range.
+        ConfigurationError: Evaluating and saving do not fit together.
     """
     arguments = {**DEFAULTS, **given}
-    for name in ("per_device_train_batch_size", "num_train_epochs", "gradient_accumulation_steps"):
-        if name in arguments and arguments[name] <= 0:
-            raise ConfigurationError(
-                f"{name} must be above 0",
-                place=f"argument {name}",
-                found=repr(arguments[name]),
-                expected="a number above 0",
-                fix=f"pass {name}={DEFAULTS.get(name, 1)}",
-            )
+    settle_strategies(arguments, given)
     steps = total_steps(arguments, sizes)
     rules: dict[str, Any] = {
         "learning_rate": T5_LEARNING_RATE
         if train == "full" and model_type in T5_MODEL_TYPES
-        else LEARNING_RATES[train],
+        else LEARNING_RATES.get(train, LEARNING_RATES["full"]),
         "warmup_steps": min(MAX_WARMUP_STEPS, int(WARMUP_SHARE * steps)),
         "bf16": device == "cuda" and _gpu_has_bf16() and not arguments.get("fp16"),
         "eval_strategy": "epoch" if sizes.has_validation else "no",
@@ -141,6 +168,7 @@ def resolve_arguments(
     for name, value in rules.items():
         if arguments[name] == "auto":
             arguments[name] = value
+    settle_best_model(arguments, given, early_stopping)
     # Where there is no GPU, transformers joins several processes only when told to use the CPU.
     arguments.setdefault("use_cpu", device == "cpu")
     arguments.setdefault("disable_tqdm", True)
@@ -161,7 +189,12 @@ def num_ranks() -> int:
 
 def describe_plan(plan: Mapping[str, Any]) -> str:
     """Prints a plan, a few values a line, in the order in which they were decided."""
-    items = [f"{name}={value}" for name, value in plan.items() if value is not None]
+    items = [
+        # As in transformers: a secret is named, never shown.
+        f"{name}=<{name.upper()}>" if name.endswith("_token") else f"{name}={value}"
+        for name, value in plan.items()
+        if value is not None
+    ]
     lines: list[str] = []
     for item in items:
         if lines and len(lines[-1]) + len(item) < 88:
