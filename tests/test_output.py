@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -10,11 +11,11 @@ from fastft.errors import ConfigurationError, DataError, OutputError
 from fastft.training.output import (
     check_disk_space,
     check_writable,
-    checkpoint_to_resume,
     choose_output_dir,
     is_finished,
-    last_checkpoint,
+    numbered_runs,
     save_files,
+    short_path,
     verify_files,
 )
 
@@ -47,13 +48,16 @@ def test_runs_are_numbered(tmp_path):
     assert str(choose()) == "runs/MiniLM-L6-my-data-2"
 
 
-def test_resume_goes_on_with_the_last_interrupted_run(tmp_path):
-    finished(tmp_path / choose())
-    second = choose()
-    interrupted(tmp_path / second)
-    assert choose(resume="auto") == second
-    finished(tmp_path / second)
-    assert str(choose(resume="auto")) == "runs/MiniLM-L6-my-data-3"
+def test_numbered_runs_are_listed_newest_first_and_no_other_stem_is(tmp_path):
+    for name in ("1", "10", "9", "02", "x", "more-3"):
+        (tmp_path / "runs" / f"MiniLM-L6-my-data-{name}").mkdir(parents=True)
+    assert [str(run) for run in numbered_runs("MiniLM/L6", "my data")] == [
+        "runs/MiniLM-L6-my-data-10",
+        "runs/MiniLM-L6-my-data-9",
+        "runs/MiniLM-L6-my-data-1",
+    ]
+    assert str(choose(resume="auto")) == "runs/MiniLM-L6-my-data-11"
+    assert numbered_runs("other", "data") == []
 
 
 @pytest.mark.parametrize("make", [finished, interrupted])
@@ -67,26 +71,6 @@ def test_a_run_is_never_written_over(tmp_path, make):
 def test_a_folder_without_a_run_may_be_used(tmp_path):
     (tmp_path / "notes.txt").write_text("hello")
     assert choose(tmp_path) == tmp_path
-
-
-def test_the_last_checkpoint_is_the_one_of_the_highest_step(tmp_path):
-    for step in (900, 1000, 20):
-        interrupted(tmp_path, step)
-    (tmp_path / "checkpoint-2000").mkdir()  # killed before its state was written
-    assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-1000"
-
-
-def test_a_finished_run_is_not_gone_on_with_unless_more_steps_are_asked_for(tmp_path):
-    folder = interrupted(tmp_path / "run", 20)
-    (folder / "checkpoint-20" / "trainer_state.json").write_text('{"global_step": 20}')
-    assert checkpoint_to_resume(folder, 20) == folder / "checkpoint-20"  # killed before its end
-    finished(folder)
-    assert checkpoint_to_resume(folder, 40) == folder / "checkpoint-20"
-    with pytest.raises(ConfigurationError, match="20 of 20 steps done"):
-        checkpoint_to_resume(folder, 20)
-    with pytest.raises(ConfigurationError, match="finished"):
-        checkpoint_to_resume(finished(tmp_path / "bare"), 20)
-    assert checkpoint_to_resume(tmp_path / "new", 20) is None
 
 
 @pytest.mark.parametrize("folder", ["a_file/run", "/proc/fastft-run"])
@@ -109,6 +93,18 @@ def test_too_little_disk_is_an_error_with_both_figures(tmp_path, monkeypatch):
         check_disk_space(tmp_path / "run", 3_900_000_000)
     assert "2.10 GB free" in str(caught.value)
     assert "3.90 GB" in str(caught.value)
+
+
+def test_saving_into_a_file_is_an_error_that_leaves_it(tmp_path):
+    (tmp_path / "a_file").write_text("mine")
+    with pytest.raises(OutputError, match="argument folder='a_file'"):
+        save_files(Path("a_file"), lambda staging: None)
+    assert (tmp_path / "a_file").read_text() == "mine"
+
+
+def test_a_path_below_the_working_directory_is_shown_from_there(tmp_path):
+    assert str(short_path(tmp_path / "runs" / "a")) == "runs/a"
+    assert short_path(Path("/elsewhere")) == Path("/elsewhere")
 
 
 def test_saved_files_are_listed_with_checksums(tmp_path):

@@ -34,10 +34,12 @@ def choose_output_dir(
         given: The folder that the user named, or None for `runs/<model>-<data>-<n>`.
         model: A short name of the model.
         data: A short name of the data.
-        resume: "auto" to go on with an interrupted run; False to start afresh.
+        resume: "auto" when a folder that is named may hold an interrupted run, which
+            `fastft.training.resume` then looks at; False when it must not.
 
     Raises:
-        ConfigurationError: The folder named holds a run already and `resume` is not "auto".
+        ConfigurationError: The folder named holds a run already and `resume` is not "auto", or it
+            holds a model.
     """
     if given is not None:
         folder = Path(given).expanduser()
@@ -58,11 +60,20 @@ def choose_output_dir(
                 fix='name another folder, or pass resume="auto" to go on with that run',
             )
         return folder
-    stem = Path("runs") / f"{_slug(model)}-{_slug(data)}"
-    taken = _numbered(stem)
-    if resume == "auto" and taken and not is_finished(Path(f"{stem}-{max(taken)}")):
-        return Path(f"{stem}-{max(taken)}")
-    return Path(f"{stem}-{max(taken, default=0) + 1}")
+    numbers = _numbers(_stem(model, data))
+    return Path(f"{_stem(model, data)}-{max(numbers, default=0) + 1}")
+
+
+def numbered_runs(model: str, data: str) -> list[Path]:
+    """Lists the folders `runs/<model>-<data>-<n>` that are there, the newest first."""
+    stem = _stem(model, data)
+    return [Path(f"{stem}-{number}") for number in sorted(_numbers(stem), reverse=True)]
+
+
+def short_path(path: Path) -> Path:
+    """Gives a path as it is read most easily: from the working directory when it lies below."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def is_run(folder: Path) -> bool:
@@ -77,41 +88,12 @@ def is_finished(folder: Path) -> bool:
     return (folder / MANIFEST).exists()
 
 
-def last_checkpoint(folder: Path) -> Path | None:
-    """Gives the newest checkpoint of a run by its step, or None."""
-    found = [
-        (int(entry.name.rpartition("-")[2]), entry)
-        for entry in folder.glob("checkpoint-*")
-        if entry.name.rpartition("-")[2].isdecimal() and (entry / "trainer_state.json").is_file()
-    ]
-    return max(found)[1] if found else None
-
-
-def checkpoint_to_resume(folder: Path, total_steps: int) -> Path | None:
-    """Gives the checkpoint that an interrupted run goes on from, or None when there is none.
-
-    Raises:
-        ConfigurationError: The run in the folder has come to its end.
-    """
-    checkpoint = last_checkpoint(folder)
-    if checkpoint is None:
-        done = 0
-    else:
-        state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
-        done = int(state["global_step"])
-    if is_finished(folder) and (checkpoint is None or done >= total_steps):
-        raise ConfigurationError(
-            "the run in the folder is finished, there is nothing to go on with",
-            place=f"argument output_dir={str(folder)!r}",
-            found=f"{done} of {total_steps} steps done" if done else "a finished run",
-            expected="an interrupted run",
-            fix="name another folder, or raise num_train_epochs to train longer",
-        )
-    return checkpoint
-
-
-def check_writable(folder: Path) -> None:
+def check_writable(folder: Path, argument: str = "output_dir") -> None:
     """Tries the folder, or the nearest one above it that exists, and leaves nothing behind.
+
+    Args:
+        folder: The folder; need not be there.
+        argument: How the user passed it, for the message.
 
     Raises:
         OutputError: It cannot be written.
@@ -125,10 +107,10 @@ def check_writable(folder: Path) -> None:
     except OSError as error:
         raise OutputError(
             "the output folder cannot be written",
-            place=f"argument output_dir={str(folder)!r}",
+            place=f"argument {argument}={str(folder)!r}",
             found=error.strerror or str(error),
             expected="a folder in which files can be made",
-            fix="pass output_dir= in a place that you can write to",
+            fix=f"pass {argument}= in a place that you can write to",
         ) from error
 
 
@@ -155,7 +137,11 @@ def save_files(folder: Path, write: Callable[[Path], None]) -> None:
     Args:
         folder: The folder; made when it is not there. Other files in it stay.
         write: Writes the files into the folder that it is given.
+
+    Raises:
+        OutputError: The folder is a file, or cannot be written.
     """
+    check_writable(folder, "folder")
     folder.mkdir(parents=True, exist_ok=True)
     # A fixed prefix, so that what a killed run left behind is recognised and cleared.
     for leftover in folder.glob(".staging-*"):
@@ -237,9 +223,16 @@ def _existing_ancestor(folder: Path) -> Path:
     return folder
 
 
-def _numbered(stem: Path) -> list[int]:
-    names = [entry.name for entry in stem.parent.glob(f"{stem.name}-*")]
-    return [int(number) for name in names if (number := name.rpartition("-")[2]).isdecimal()]
+def _stem(model: str, data: str) -> Path:
+    return Path("runs") / f"{_slug(model)}-{_slug(data)}"
+
+
+def _numbers(stem: Path) -> list[int]:
+    """Lists the numbers that are taken; `a-b-1` is no run of the stem `a`."""
+    ends = (
+        entry.name.removeprefix(f"{stem.name}-") for entry in stem.parent.glob(f"{stem.name}-*")
+    )
+    return [int(end) for end in ends if end.isdecimal() and end == str(int(end))]
 
 
 def _slug(name: str) -> str:
