@@ -1,18 +1,23 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 
 import pytest
 import torch
+from huggingface_hub.utils import logging as hub_logging
 from torch import nn
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModelForSequenceClassification, BertModel, XLNetConfig
+from transformers.utils import logging as transformers_logging
 
 from fastft.errors import ConfigurationError
-from fastft.modeling.freeze import choose_trainable
-from fastft.modeling.load import load_config, load_model
+from fastft.modeling.fit import left_as_it_was
+from fastft.modeling.freeze import choose_trainable, frozen_note
+from fastft.modeling.load import load_config, load_model, pad_on_the_right
+from fastft.modeling.quiet import KNOWN_NOISE, quiet_libraries
 from fastft.modeling.structure import count_parameters, describe_model, model_blocks
-from tests.tiny import tiny_model
+from tests.tiny import tiny_config, tiny_model
 
 
 def test_new_weights_are_named(tiny_bert):
@@ -30,8 +35,6 @@ def test_a_head_of_another_size_is_new(tmp_path):
 
 def test_weights_without_a_place_are_named(tmp_path):
     from transformers import BertForMaskedLM
-
-    from tests.tiny import tiny_config
 
     BertForMaskedLM(tiny_config()).save_pretrained(tmp_path)
     loaded = load_model(str(tmp_path), "AutoModelForSequenceClassification", {"num_labels": 2})
@@ -101,3 +104,71 @@ def test_what_is_trained(train):
 def test_an_unknown_way_to_train_is_refused():
     with pytest.raises(ConfigurationError, match="'full' or 'head'"):
         choose_trainable(tiny_model(), "tail", ())
+
+
+def test_a_model_that_is_all_body_has_no_head_to_train():
+    with pytest.raises(ConfigurationError, match="no head of its own"):
+        choose_trainable(BertModel(tiny_config()), "head", ())
+
+
+def test_what_the_user_froze_stays_frozen_and_is_counted():
+    model = tiny_model()
+    model.bert.embeddings.requires_grad_(False)
+    choose_trainable(model, "full", ())
+    assert not model.bert.embeddings.word_embeddings.weight.requires_grad
+    note = frozen_note(model, "full")
+    assert note is not None
+    assert note.startswith("3,456 of 21,666 parameters stay frozen")
+    assert "bert.embeddings.word_embeddings.weight" in note
+    assert "(5 weights)" in note
+    assert frozen_note(model, "head") is None
+    assert frozen_note(tiny_model(), "full") is None
+
+
+def test_a_model_is_left_as_it_was():
+    model = tiny_model()
+    before = dict(vars(model.config))
+    with pytest.raises(KeyError), left_as_it_was(model):
+        choose_trainable(model, "head", ())
+        model.config.id2label = {0: "a", 1: "b"}
+        model.config.something_new = 1
+        raise KeyError
+    assert vars(model.config) == before
+    assert all(weight.requires_grad for weight in model.parameters())
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_padding_stands_on_the_right(tiny_tokenizer, side):
+    tiny_tokenizer.padding_side = side
+    padded, note = pad_on_the_right(tiny_tokenizer, tiny_config())
+    assert padded.padding_side == "right"
+    assert (note is None) == (side == "right")
+    assert tiny_tokenizer.padding_side == side
+
+
+def test_xlnet_reads_the_last_position_and_keeps_its_padding_on_the_left(tiny_tokenizer):
+    tiny_tokenizer.padding_side = "left"
+    assert pad_on_the_right(tiny_tokenizer, XLNetConfig()) == (tiny_tokenizer, None)
+
+
+@pytest.mark.parametrize("quiet", [True, False])
+@pytest.mark.parametrize("level", [logging.INFO, logging.WARNING])
+def test_the_log_settings_of_the_user_come_back(quiet, level):
+    libraries = (transformers_logging, hub_logging)
+    before = [library.get_verbosity() for library in libraries]
+    bars = transformers_logging.is_progress_bar_enabled()
+    try:
+        for library in libraries:
+            library.set_verbosity(level)
+        with pytest.raises(KeyError), quiet_libraries(quiet=quiet):
+            inside = [library.get_verbosity() for library in libraries]
+            assert inside == ([logging.ERROR] * 2 if quiet else [level] * 2)
+            assert not transformers_logging.is_progress_bar_enabled()
+            assert all(logging.getLogger(name).filters for name in KNOWN_NOISE)
+            raise KeyError
+        assert [library.get_verbosity() for library in libraries] == [level] * 2
+        assert transformers_logging.is_progress_bar_enabled() == bars
+        assert not any(logging.getLogger(name).filters for name in KNOWN_NOISE)
+    finally:
+        for library, verbosity in zip(libraries, before, strict=True):
+            library.set_verbosity(verbosity)

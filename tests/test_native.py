@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
+import struct
 import subprocess
 import sys
 import threading
@@ -208,3 +210,23 @@ def test_public_names_are_listed_and_found() -> None:
         assert getattr(fastft, name).__name__ == name
     with pytest.raises(AttributeError, match="has no attribute 'Tokeniser'"):
         fastft.Tokeniser  # noqa: B018
+
+
+@pytest.mark.parametrize("num_threads", [1, 3])
+def test_a_panic_of_the_core_is_an_error_of_ours(
+    num_threads: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A normalizer table that points outside itself makes the crate spm_precompiled panic."""
+    table = struct.pack("<II", 4, 0)
+    definition = json.loads(tiny_tokenizer().backend_tokenizer.to_str())
+    definition["normalizer"] = {
+        "type": "Precompiled",
+        "precompiled_charsmap": base64.b64encode(table).decode(),
+    }
+    broken = _fastft.Tokenizer(json.dumps(definition))
+    with pytest.raises(fastft.InternalError, match="the Rust core stopped: index out of bounds"):
+        broken.encode(column(["a film"] * 100), num_threads=num_threads)
+    assert "panicked at" in capfd.readouterr().err
+    # Nothing is left locked or half made: the core goes on.
+    whole = _fastft.Tokenizer(tiny_tokenizer().backend_tokenizer.to_str())
+    assert len(whole.encode(column(["a film"]), num_threads=num_threads).row_offsets) == 2

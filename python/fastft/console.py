@@ -42,6 +42,11 @@ class Console:
         return self._stream or sys.stderr
 
     @property
+    def is_quiet(self) -> bool:
+        """Whether nothing is printed: asked for, or not the first process."""
+        return self._quiet
+
+    @property
     def draws_bars(self) -> bool:
         """Whether progress bars are drawn: on a terminal, unless quiet."""
         return not self._quiet and self.stream.isatty()

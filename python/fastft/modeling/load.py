@@ -1,31 +1,41 @@
-"""Loads a configuration, a tokenizer and a model, and says plainly when one is not there.
+"""Loads a configuration, a tokenizer and a model, and says plainly when one cannot be had.
 
 Nothing here runs code from a model's repository (`trust_remote_code=False`) and nothing reads
 pickled weights (`use_safetensors=True`). Weights are held in float32, whatever the checkpoint
 stores: AdamW loses small updates in half precision.
+
+A damaged file makes transformers, tokenizers and safetensors raise whatever their inside happens to
+meet, so every exception of theirs is caught here and kept as the cause.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
+import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 import transformers
-from transformers.utils import logging as transformers_logging
+from transformers import PreTrainedTokenizerBase
 
-from fastft.errors import ConfigurationError, ModelNotFoundError, TokenizerError, nearest
+from fastft.data.tokenizer import Tokenizer
+from fastft.errors import ConfigurationError, TokenizerError
+from fastft.modeling.locate import first_line, missing_files
+from fastft.modeling.quiet import quiet_transformers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
-    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 # The weights of which `from_pretrained` reads one; listed in the message when none is there.
 WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json")
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
+
+# Their classification head reads the last position, so the padding has to stand on the left; their
+# positions are relative, so that does no harm.
+PAD_ON_THE_LEFT = ("xlnet",)
 
 
 @dataclass(frozen=True)
@@ -52,19 +62,22 @@ def load_config(name: str) -> PreTrainedConfig:
 
     Raises:
         ModelNotFoundError: Neither the folder nor the cache nor the hub has it.
-        ConfigurationError: The architecture is unknown, or needs code from the repository.
+        ConfigurationError: The architecture is unknown, needs code from the repository, or the file
+            is damaged.
     """
-    with _missing_files(name, ("config.json",)):
+    with missing_files(name, ("config.json",), ("config.json",)):
         try:
             return transformers.AutoConfig.from_pretrained(name, trust_remote_code=False)
-        except (ValueError, KeyError) as error:
+        except OSError:
+            raise
+        except Exception as error:
             raise ConfigurationError(
-                "the installed transformers does not know this model",
+                "the installed transformers cannot use the configuration of this model",
                 place=name,
-                found=_first_line(error),
+                found=first_line(error),
                 expected="an architecture of transformers; code from a repository is never run",
-                fix="update transformers, or build the model yourself and pass the object with "
-                "tokenizer=",
+                fix="repair config.json, update transformers, or build the model yourself and pass "
+                "the object with tokenizer=",
             ) from error
 
 
@@ -78,18 +91,90 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
         ModelNotFoundError: No tokenizer file was found.
         TokenizerError: The files are there but cannot be read.
     """
-    with _missing_files(name, ("tokenizer.json", "tokenizer_config.json")):
+    with missing_files(name, (*TOKENIZER_FILES, "config.json"), TOKENIZER_FILES):
         try:
-            return transformers.AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-        except (ValueError, KeyError, TypeError, ImportError) as error:
-            raise TokenizerError(
-                "the tokenizer cannot be loaded",
-                place=name,
-                found=_first_line(error),
-                expected="a tokenizer.json, or the vocabulary files of a known tokenizer class",
-                fix="save a fast tokenizer beside the model (tokenizer.save_pretrained(folder)) "
-                "or pass tokenizer=",
-            ) from error
+            tokenizer = transformers.AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+        except OSError:
+            raise
+        except Exception as error:
+            raise _broken_tokenizer(name, first_line(error)) from error
+    # Where no vocabulary file is found, transformers builds a tokenizer that knows no word.
+    if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
+        raise _broken_tokenizer(name, "no vocabulary: special tokens alone")
+    _check_max_length(tokenizer)
+    return tokenizer
+
+
+def _broken_tokenizer(name: str, found: str) -> TokenizerError:
+    return TokenizerError(
+        "the tokenizer cannot be loaded",
+        place=name,
+        found=found,
+        expected="a tokenizer.json, or the vocabulary files of a known tokenizer class",
+        fix="save a fast tokenizer beside the model (tokenizer.save_pretrained(folder)) "
+        "or pass tokenizer=",
+    )
+
+
+def _check_max_length(tokenizer: PreTrainedTokenizerBase) -> None:
+    if isinstance(tokenizer.model_max_length, int | float):
+        return
+    raise TokenizerError(
+        "the tokenizer knows no length",
+        place=f"model_max_length of {type(tokenizer).__name__}",
+        found=repr(tokenizer.model_max_length),
+        expected="a number",
+        fix="correct tokenizer_config.json, or set tokenizer.model_max_length",
+    )
+
+
+def as_hf_tokenizer(given: Any) -> PreTrainedTokenizerBase:
+    """Takes what was passed as a tokenizer: a name, a folder, or an object.
+
+    Raises:
+        ModelNotFoundError: A name or folder holds no tokenizer.
+        TokenizerError: It is something else; a bare `tokenizers.Tokenizer` does not say which of
+            its tokens pads, so it has to be wrapped by who knows.
+    """
+    if isinstance(given, str | Path):
+        return load_tokenizer(str(Path(given).expanduser()) if str(given)[0] == "~" else str(given))
+    if isinstance(given, Tokenizer):
+        return given.hf
+    if isinstance(given, PreTrainedTokenizerBase):
+        _check_max_length(given)
+        return given
+    raw = type(given).__module__ == "tokenizers"
+    raise TokenizerError(
+        "this is no tokenizer of transformers",
+        place="argument tokenizer",
+        found=f"{type(given).__module__}.{type(given).__qualname__}",
+        expected="a tokenizer of transformers, its name, or its folder",
+        fix="wrap it: PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=..., "
+        "unk_token=..., ...)"
+        if raw
+        else "pass tokenizer=AutoTokenizer.from_pretrained(...)",
+    )
+
+
+def pad_on_the_right(
+    hf: PreTrainedTokenizerBase, config: PreTrainedConfig
+) -> tuple[PreTrainedTokenizerBase, str | None]:
+    """Gives a tokenizer that pads behind the text, the user's own one unchanged.
+
+    Models count positions from the left edge of a batch: with padding there, the positions of a
+    text, and so what the model says about it, would depend on the longest text beside it.
+
+    Returns:
+        The tokenizer, and a note when the side was changed.
+    """
+    if hf.padding_side == "right" or config.model_type in PAD_ON_THE_LEFT:
+        return hf, None
+    changed = copy.deepcopy(hf)
+    changed.padding_side = "right"
+    return changed, (
+        "the tokenizer pads on the left; here it pads on the right, so that what is said about a "
+        "text does not depend on the texts beside it"
+    )
 
 
 def load_model(name: str, auto_class: str, overrides: Mapping[str, Any]) -> LoadedModel:
@@ -102,10 +187,11 @@ def load_model(name: str, auto_class: str, overrides: Mapping[str, Any]) -> Load
 
     Raises:
         ModelNotFoundError: The weights were not found.
-        ConfigurationError: The architecture has no head for this task.
+        ConfigurationError: The architecture has no head for this task, or weights and configuration
+            do not belong together.
     """
     loader = getattr(transformers, auto_class)
-    with _missing_files(name, WEIGHT_FILES), quiet_transformers():
+    with missing_files(name, ("config.json",), WEIGHT_FILES), quiet_transformers():
         try:
             model, info = loader.from_pretrained(
                 name,
@@ -116,114 +202,43 @@ def load_model(name: str, auto_class: str, overrides: Mapping[str, Any]) -> Load
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
             )
-        except ValueError as error:
+        except OSError:
+            raise
+        except Exception as error:
             raise ConfigurationError(
                 f"{auto_class} cannot build this model",
                 place=name,
-                found=_first_line(error),
-                expected="an architecture with a head for the task",
-                fix="choose another model or another task=",
+                found=first_line(error),
+                expected="an architecture with a head for the task, and undamaged files",
+                fix="choose another model or another task=, or save the model again",
             ) from error
     mismatched = [str(key if isinstance(key, str) else key[0]) for key in info["mismatched_keys"]]
-    return LoadedModel(
+    loaded = LoadedModel(
         model=model,
         new_weights=tuple(sorted({*info["missing_keys"], *mismatched})),
         unused_weights=tuple(sorted(info["unexpected_keys"])),
     )
+    _check_body(name, loaded, mismatched)
+    return loaded
 
 
-@contextlib.contextmanager
-def no_transformers_bars() -> Iterator[None]:
-    """Hides the bars that transformers draws while it reads and writes weights."""
-    bars_were_on = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if bars_were_on:
-            transformers_logging.enable_progress_bar()
-
-
-@contextlib.contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """Silences transformers' own load report and bars: the run prints its own."""
-    verbosity = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()
-    try:
-        with no_transformers_bars():
-            yield
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-
-
-@contextlib.contextmanager
-def _missing_files(name: str, files: tuple[str, ...]) -> Iterator[None]:
-    """Turns the loader's OSError into one that names the files and the folder searched."""
-    _check_folder(name)
-    try:
-        yield
-    except ModelNotFoundError:
-        raise
-    except OSError as error:
-        raise _not_found(name, files, error) from error
-
-
-def _check_folder(name: str) -> None:
-    """Refuses a path that cannot be a model before the hub is asked for it."""
-    path = Path(name)
-    if path.is_dir():
-        if not (path / "config.json").is_file():
-            raise ModelNotFoundError(
-                "the folder holds no config.json",
-                place=name,
-                found=", ".join(sorted(entry.name for entry in path.iterdir())[:8]) or "nothing",
-                expected="config.json, model.safetensors and the tokenizer's files",
-                fix="pass the folder that save_pretrained() wrote",
-            )
-    elif path.is_file() or name.count("/") > 1 or name.startswith((".", "/", "~")):
-        siblings = path.parent.iterdir() if path.parent.is_dir() else ()
-        close = nearest(path.name, [entry.name for entry in siblings if entry.is_dir()])
-        raise ModelNotFoundError(
-            "there is no such model folder",
-            place=name,
-            found="a file" if path.is_file() else "nothing",
-            expected="a folder with config.json and model.safetensors, or a hub name",
-            fix=f"did you mean {path.parent / close[0]}?" if close else "check the path",
-        )
-
-
-def _not_found(name: str, files: tuple[str, ...], error: OSError) -> ModelNotFoundError:
-    if Path(name).is_dir():
-        present = ", ".join(sorted(entry.name for entry in Path(name).iterdir())[:8])
-        pickled = any(Path(name).glob("*.bin"))
-        return ModelNotFoundError(
-            "the model folder is incomplete",
-            place=name,
-            found=f"{present} ({_first_line(error)})",
-            expected=" or ".join(files),
-            fix="convert the pickled weights with save_pretrained()"
-            if pickled
-            else "save the model again with save_pretrained()",
-        )
-    searched = Path(_hub_cache()) / f"models--{name.replace('/', '--')}"
-    offline = os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on")
-    return ModelNotFoundError(
-        "the model is not on this machine and the hub was not reached",
+def _check_body(name: str, loaded: LoadedModel, mismatched: list[str]) -> None:
+    """Refuses a body that is random: only a head may be of another size, or new."""
+    model = loaded.model
+    if model.base_model is model:
+        return
+    body = {id(parameter) for parameter in model.base_model.parameters()}
+    sizes = {key: weight.numel() for key, weight in model.named_parameters() if id(weight) in body}
+    misfits = [key for key in mismatched if key in sizes]
+    new = sum(sizes.get(key, 0) for key in loaded.new_weights)
+    if not misfits and 2 * new <= sum(sizes.values()):
+        return
+    names = misfits or [key for key in loaded.new_weights if key in sizes]
+    raise ConfigurationError(
+        "the weights do not belong to the configuration",
         place=name,
-        found=f"no {' and no '.join(files)} in {searched}"
-        + (" (HF_HUB_OFFLINE is set)" if offline else ""),
-        expected="a folder with config.json, model.safetensors and the tokenizer's files, "
-        "or a model in the cache",
-        fix=f"on a machine with network run `hf download {name}`, or pass a local folder",
+        found=f"{len(names)} weights of the body that are "
+        f"{'of another size' if misfits else 'not in the file'}: {', '.join(names[:3])}",
+        expected=f"the weights of a {type(model.base_model).__name__}; a head alone may be new",
+        fix="put config.json and model.safetensors of the same model into the folder",
     )
-
-
-def _hub_cache() -> str:
-    from huggingface_hub import constants
-
-    return str(constants.HF_HUB_CACHE)
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
