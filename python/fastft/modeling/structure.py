@@ -92,3 +92,19 @@ def _frozen_mark(block: Block) -> str:
     if block.num_trainable == block.num_parameters:
         return ""
     return "  frozen" if block.num_trainable == 0 else "  partly frozen"
+
+
+def layer_lists(model: nn.Module) -> dict[str, nn.ModuleList]:
+    """Finds the stacks of layers of a model, by name, in the order of the forward pass.
+
+    A stack is the outermost list of two or more modules of one class; a model of one layer has a
+    list of one.
+    """
+    found: dict[str, nn.ModuleList] = {}
+    for name, module in model.named_modules():
+        is_list = isinstance(module, nn.ModuleList) and len(module) > 0
+        if not is_list or any(name.startswith(f"{outer}.") for outer in found):
+            continue
+        if len({type(layer) for layer in module}) == 1:
+            found[name] = module
+    return found
