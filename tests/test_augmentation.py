@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import fastft
+from fastft.data.augmentation import AugmentingCollator, read_augmentation
+from fastft.data.collator import DataCollatorWithPadding
+from fastft.data.token_dataset import TokenDataset
+from fastft.errors import ArgumentError, ConfigurationError
+from tests.tiny import sentences, tiny_tokenizer
+
+HF = tiny_tokenizer()
+TEXTS = [text for text, _ in sentences(60)]
+DATASET = TokenDataset.from_texts(
+    TEXTS, HF, text_pair=TEXTS[::-1], columns={"labels": np.arange(60)}
+)
+
+
+def collator(seed=1, **shares):
+    return AugmentingCollator(DataCollatorWithPadding(HF), shares, HF, seed)
+
+
+def rows_of(collate, rows):
+    batch = collate(DATASET.__getitems__(rows))
+    return {
+        int(label): (ids[mask.bool()].tolist(), types[mask.bool()].tolist())
+        for label, ids, types, mask in zip(
+            batch["labels"], batch["input_ids"], batch["token_type_ids"],
+            batch["attention_mask"], strict=True,
+        )
+    }  # fmt: skip
+
+
+PLAIN = rows_of(DataCollatorWithPadding(HF), range(60))
+
+
+@pytest.mark.parametrize("kind", ["delete", "swap", "mask"])
+def test_changes_depend_on_seed_epoch_and_row_alone(kind):
+    collate = collator(**{kind: 0.3})
+    first = rows_of(collate, range(60))
+    assert first != PLAIN
+    assert rows_of(collate, [17, 3]) == {row: first[row] for row in (17, 3)}
+    assert rows_of(collator(seed=2, **{kind: 0.3}), range(60)) != first
+    collate.set_epoch(1)
+    assert rows_of(collate, range(60)) != first
+    assert rows_of(collate.for_evaluation(), range(60)) == PLAIN
+
+
+def test_deleting_leaves_special_tokens_segments_and_at_least_a_word():
+    special = [HF.cls_token_id, HF.sep_token_id]
+    lost = total = 0
+    for row, (ids, types) in rows_of(collator(delete=0.5), range(60)).items():
+        before, before_types = PLAIN[row]
+        assert [token for token in ids if token in special] == [
+            token for token in before if token in special
+        ]
+        assert types == sorted(types)
+        assert set(types) == set(before_types)
+        assert len(ids) > 3
+        lost, total = lost + len(before) - len(ids), total + len(before) - 3
+    assert abs(lost / total - 0.5) < 0.06
+
+
+def test_almost_everything_deleted_leaves_one_word():
+    for ids, _ in rows_of(collator(delete=0.999999), range(60)).values():
+        assert len(ids) >= 4
+
+
+def test_swapping_keeps_the_words_and_masking_their_places():
+    for row, (ids, _) in rows_of(collator(swap=0.5), range(60)).items():
+        assert sorted(ids) == sorted(PLAIN[row][0])
+    changed = total = 0
+    for row, (ids, _) in rows_of(collator(mask=0.2), range(60)).items():
+        pairs = list(zip(ids, PLAIN[row][0], strict=True))
+        assert all(new in (old, HF.mask_token_id) for new, old in pairs)
+        changed += sum(new != old for new, old in pairs)
+        total += len(pairs) - 3
+    assert abs(changed / total - 0.2) < 0.05
+
+
+@pytest.mark.parametrize("given", ["drop", 5, {}, {"delete": 1}, {"mask": "x"}, {"swap": True}])
+def test_what_is_no_augmentation_is_refused(given):
+    with pytest.raises(ConfigurationError, match="augment cannot be used"):
+        read_augmentation(given)
+
+
+def test_masking_needs_a_mask_token():
+    hf = tiny_tokenizer()
+    hf.mask_token = None
+    with pytest.raises(ConfigurationError, match="no mask token"):
+        AugmentingCollator(None, {"mask": 0.1}, hf, 0)
+
+
+def test_one_argument_augments_the_training_rows(tmp_path, tiny_bert):
+    options = {"num_train_epochs": 1, "quiet": True, "seed": 3}
+    plain = fastft.finetune(tiny_bert, sentences(64), output_dir=tmp_path / "a", **options)
+    result = fastft.finetune(
+        tiny_bert, sentences(64), output_dir=tmp_path / "b", augment={"delete": 0.5}, **options
+    )
+    assert result.metrics["train_loss"] != plain.metrics["train_loss"]
+    with pytest.raises(ArgumentError, match="augment is no option of the task"):
+        fastft.check(tiny_bert, sentences(64), task="question-answering", augment="mask")
