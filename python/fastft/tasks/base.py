@@ -8,35 +8,45 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from fastft.errors import ColumnError, nearest
+from fastft.data.collator import DataCollatorWithPadding
+from fastft.errors import ColumnError, DataError, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     import numpy as np
     import pyarrow as pa
-    from transformers import EvalPrediction, PreTrainedConfig
+    from transformers import (
+        EvalPrediction,
+        PreTrainedConfig,
+        PreTrainedModel,
+        PreTrainedTokenizerBase,
+    )
 
     from fastft.data.sources import Source, Split
     from fastft.data.token_dataset import TokenDataset
     from fastft.data.tokenizer import Tokenizer
+    from fastft.errors import Error
+    from fastft.tasks.inference import Inference
 
 
 @dataclass(frozen=True)
-class Columns:
-    """The columns that a task reads.
+class TaskData:
+    """The tokens of a split.
 
     Attributes:
-        text: The column with the text, or the first of two texts.
-        pair: The column with the second text, if there is one.
-        label: The column with the label.
+        dataset: Tokens and labels.
+        reference: What predictions are scored against where labels are not enough: contexts and
+            answers, or the texts of a translation. Known to the first process only.
+        notes: What the user should know: rows left out, cut, without a label.
     """
 
-    text: str
-    pair: str | None
-    label: str
+    dataset: TokenDataset
+    reference: Any = None
+    notes: tuple[str, ...] = ()
 
 
 class Task(ABC):
@@ -45,10 +55,20 @@ class Task(ABC):
     Attributes:
         name: The name that `task=` takes.
         auto_class: The transformers Auto class that builds the model.
+        metric_names: The figures of an evaluation beside its loss.
+        lower_is_better: Those of them of which less is better.
+        options: The options of `finetune` that only this task takes, with their defaults.
+        generates: Whether an evaluation generates text, as `Seq2SeqTrainer` does.
     """
 
     name: ClassVar[str]
     auto_class: ClassVar[str]
+    metric_names: ClassVar[tuple[str, ...]]
+    lower_is_better: ClassVar[tuple[str, ...]] = ()
+    options: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    generates: ClassVar[bool] = False
+
+    # -- what is learnt ----------------------------------------------------------------------
 
     @classmethod
     @abstractmethod
@@ -64,45 +84,135 @@ class Task(ABC):
 
         Args:
             source: The data.
-            options: The options of `finetune`.
+            options: The options of `finetune`, those of this task among them.
             head: The configuration of the model.
             head_is_fixed: Whether the model is an object, whose head must fit; the head of a
                 checkpoint is replaced when it does not.
         """
 
     @abstractmethod
-    def strata(self, split: Split) -> tuple[np.ndarray, pa.ChunkedArray]:
-        """Gives what a held-back share keeps in proportion, and what it keeps on one side.
-
-        Returns:
-            One value and one text a row: rows of the same text are never torn apart.
-        """
-
-    @abstractmethod
     def describe(self) -> str:
         """Says what is learnt and with which loss, in one or two lines."""
 
-    @abstractmethod
+    def warnings(self) -> list[Error]:
+        """Gives what is doubtful about what is learnt; `check="strict"` raises the first."""
+        return []
+
     def config_overrides(self) -> dict[str, Any]:
         """Gives the configuration values that the model needs, for example `num_labels`."""
+        return {}
+
+    def training_defaults(self, data: Mapping[str, TaskData]) -> dict[str, Any]:
+        """Gives training arguments that follow from the task, used where the user gave none.
+
+        Args:
+            data: The tokens of each split and what their predictions are scored against.
+        """
+        return {}
+
+    def check_arguments(self, arguments: Mapping[str, Any]) -> None:
+        """Refuses training arguments that the task cannot work with.
+
+        Args:
+            arguments: Training arguments, no "auto" left.
+        """
+        return None
+
+    def class_weights(self) -> np.ndarray | None:
+        """Gives the weight of each class in the loss, float32 (C,); None when all count alike."""
+        return None
+
+    # -- data --------------------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def input_columns(self) -> tuple[str, ...]:
+        """The columns that a prediction needs, the main one first."""
 
     @abstractmethod
-    def dataset(
+    def hold_out(self, split: Split, *, fraction: float, seed: int) -> tuple[Split, Split]:
+        """Cuts a validation split off the training split.
+
+        Args:
+            split: The training split.
+            fraction: The share that is held back.
+            seed: The seed of the cut.
+
+        Returns:
+            The training split and the validation split.
+        """
+
+    @abstractmethod
+    def data(
         self,
         split: Split,
         tokenizer: Tokenizer,
         max_length: int,
         progress: Callable[[int], None] | None = None,
-    ) -> TokenDataset:
+    ) -> TaskData:
         """Turns the rows of a split into tokens and labels."""
 
-    @abstractmethod
-    def compute_metrics(self, prediction: EvalPrediction) -> dict[str, float]:
-        """Scores predictions (B, ...) against labels."""
+    def collator(
+        self, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel | None, seed: int = 0
+    ) -> Any:
+        """Gives what makes batches of the tokens.
+
+        Args:
+            tokenizer: The tokenizer.
+            model: The model, where one is needed to make the inputs of its decoder.
+            seed: The seed of whatever is drawn at random.
+        """
+        return DataCollatorWithPadding(tokenizer)
+
+    def prepared_tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+        """Gives the tokenizer that is saved with the model: with a chat template, for example."""
+        return tokenizer
+
+    def prepare_model(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        arguments: Mapping[str, Any],
+    ) -> None:
+        """Tells the model what it has to know of the data, such as where its texts end.
+
+        Args:
+            model: The model; changed in place.
+            tokenizer: Its tokenizer.
+            arguments: The training arguments of the run.
+        """
+        return None
+
+    # -- evaluation --------------------------------------------------------------------------
+
+    def compute_metrics(self, prediction: EvalPrediction, reference: Any) -> dict[str, float]:
+        """Scores predictions (B, ...).
+
+        Args:
+            prediction: What the model gave, and the labels, padded with -100.
+            reference: `TaskData.reference` of the rows.
+        """
+        return {}
+
+    def report(self, prediction: EvalPrediction, reference: Any) -> dict[str, Any]:
+        """Gives what is no single number, as JSON: a confusion matrix, figures of each class."""
+        return {}
+
+    def loss_metrics(self, loss: float) -> dict[str, float]:
+        """Gives figures that follow from the evaluation loss alone, such as perplexity."""
+        return {}
+
+    def preprocess_logits(self, logits: Any, labels: Any) -> Any:
+        """Makes what the model gave smaller before it is gathered; tensors (B, ...)."""
+        return logits
+
+    # -- prediction --------------------------------------------------------------------------
 
     @abstractmethod
-    def decode(self, logits: np.ndarray) -> list[dict[str, Any]]:
-        """Turns logits (B, ...) into what a person reads, one dict a row."""
+    def predict(self, split: Split, inference: Inference) -> list[dict[str, Any]]:
+        """Predicts for rows that have the input columns; one dict a row, for a person to read."""
+
+    # -- to and from other processes and the folder of the run -----------------------------------
 
     @abstractmethod
     def state(self) -> dict[str, Any]:
@@ -141,14 +251,68 @@ def find_column(split: Split, given: str | None, usual: Sequence[str], argument:
     for name in usual:
         if name in names:
             return name
-    close = [hit for name in usual for hit in nearest(name, names, count=1)]
     raise ColumnError(
         f"no {argument} column was recognised",
         place=f"{split.name} split",
         found=", ".join(map(repr, names)),
         expected="one of " + ", ".join(map(repr, usual)),
-        fix=f"did you mean {argument}={close[0]!r}?" if close else f"name it with {argument}=",
+        fix=_fix_of_unknown(names, usual, argument),
     )
+
+
+def _fix_of_unknown(names: list[str], usual: Sequence[str], argument: str) -> str:
+    """Says how to name the column that plays a part."""
+    if "" in names:
+        number = names.index("") + 1
+        return (
+            f"column {number} has no name: write one in the header, or name the column with "
+            f"{argument}="
+        )
+    close = [hit for name in usual for hit in nearest(name, names, count=1)]
+    if close:
+        return f"did you mean {argument}={close[0]!r}?"
+    return f"name it with {argument}=; where the first row holds data, put names above it"
+
+
+def require_distinct(columns: Mapping[str, str | None]) -> None:
+    """Raises when one column would play two parts, so that a model reads its own answer.
+
+    Args:
+        columns: The column of each part, by the argument that names it.
+
+    Raises:
+        ColumnError: Two of the columns are the same.
+    """
+    parts: dict[str, str] = {}
+    for argument, column in columns.items():
+        if column is None:
+            continue
+        if column in parts:
+            raise ColumnError(
+                f"column {column!r} is both {parts[column]} and {argument}",
+                place=f"arguments {parts[column]}, {argument}",
+                found=f"{parts[column]}={column!r}, {argument}={column!r}",
+                expected="a column of its own for each",
+                fix=f"name another column with {parts[column]}= or {argument}=",
+            )
+        parts[column] = argument
+
+
+def require_tokens(dataset: TokenDataset, split: Split, column: str) -> None:
+    """Raises when a row has no token at all: what some tokenizers make of an empty text.
+
+    Raises:
+        DataError: There is such a row; the first one is named.
+    """
+    empty = (dataset.lengths == 0).nonzero()[0]
+    if len(empty):
+        raise DataError(
+            "the text has no token, so there is nothing to learn from",
+            place=split.place(int(empty[0]), column),
+            found=f"{len(empty):,} such rows; this tokenizer adds no special tokens",
+            expected="at least one token in every row",
+            fix="drop the rows without text",
+        )
 
 
 def require_column(split: Split, column: str) -> pa.ChunkedArray:

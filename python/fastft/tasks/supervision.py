@@ -1,0 +1,48 @@
+"""Rows from which nothing is learnt, because their labels were cut away: counted and named."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fastft.errors import DataError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fastft.data.sources import Split
+
+# A share of rows without anything to learn that nobody would accept in silence.
+MOST_UNSUPERVISED = 0.01
+_MOST_PLACES = 3
+
+
+def supervision_notes(
+    split: Split, rows: NDArray[Any], *, problem: str, expected: str, fix: str
+) -> tuple[str, ...]:
+    """Says from how many rows nothing is learnt, and which.
+
+    Args:
+        split: The split.
+        rows: The rows without a label that counts.
+        problem: What happened to such a row: "the answer lies in no window".
+        expected: What a row should have.
+        fix: Which argument to change.
+
+    Raises:
+        DataError: More than one row in a hundred has nothing to learn.
+    """
+    count, total = len(rows), split.table.num_rows
+    if not count:
+        return ()
+    share = f"{count:,} of {total:,} rows"
+    if count > MOST_UNSUPERVISED * total and count > 1:
+        raise DataError(
+            problem,
+            place=split.place(int(rows[0])),
+            found=f"{share} like this, more than {MOST_UNSUPERVISED:.0%}",
+            expected=expected,
+            fix=fix,
+        )
+    places = "; ".join(split.place(int(row)) for row in rows[:_MOST_PLACES])
+    more = f"; and {count - _MOST_PLACES:,} more" if count > _MOST_PLACES else ""
+    return (f"{split.name}: in {share} {problem}: {places}{more}",)
