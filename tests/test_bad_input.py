@@ -6,21 +6,37 @@ labels, model, tokenizer, device and disk.
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import pytest
 import torch
-from transformers import BertConfig, GPT2Config, GPT2ForSequenceClassification
+from tokenizers import processors
+from transformers import (
+    BertForMaskedLM,
+    BertForSequenceClassification,
+    BertModel,
+    BertPreTrainedModel,
+    GPT2Config,
+    GPT2ForSequenceClassification,
+)
 
 import fastft
 from fastft import errors
-from tests.tiny import sentences, tiny_model, tiny_tokenizer
+from tests.tiny import sentences, tiny_config, tiny_model, tiny_tokenizer
 
 
 @pytest.fixture(autouse=True)
 def _in_tmp_path(tmp_path, monkeypatch):
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
+
+
+def tiny_gpt2_config():
+    return GPT2Config(
+        vocab_size=len(tiny_tokenizer()), n_embd=16, n_layer=1, n_head=1, n_positions=64,
+        num_labels=2, bos_token_id=3, eos_token_id=3,
+    )  # fmt: skip
 
 
 def refused(kind, model, data, **options):
@@ -69,6 +85,29 @@ def test_warmup_longer_than_the_run_is_a_warning_otherwise(tiny_bert, capsys):
     assert "warning: argument warmup_steps: the run never leaves warm-up" in capsys.readouterr().err
     fastft.finetune(tiny_bert, sentences(40), check="off", **options)
     assert "warning" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        *((name, value, "the name of a column") for name in ("text", "pair", "label")
+          for value in (3, ["text"], b"text")),
+        ("layout", 3, "the name of a layout"), ("layout", None, "the name of a layout"),
+        ("encoding", 3, "the name of an encoding"),
+        ("quoting", "x", "True or False"), ("quoting", None, "True or False"),
+        ("quiet", "x", "True or False"), ("quiet", None, "True or False"),
+        ("output_dir", 3, "a folder"), ("output_dir", b"x", "a folder"),
+        ("output_dir", "", "a path"), ("output_dir", "a\0b", "a path"),
+        ("output_dir", "x" * 5000, "a path"), ("output_dir", "no/" + "x" * 300, "a path"),
+        ("check", 3, "'warn'"), ("check", ["warn"], "'warn'"),
+        ("train", 5, "'full'"), ("task", 5, "'auto'"), ("task", None, "'auto'"),
+    ],
+)  # fmt: skip
+def test_an_argument_of_the_wrong_type(tiny_bert, name, value, expected):
+    text = refused(errors.ConfigurationError, tiny_bert, sentences(40), **{name: value})
+    assert text.startswith(f"argument {name}: ")
+    assert expected in text
+    assert len(text) < 500
 
 
 @pytest.mark.parametrize("name", ["bf16", "fp16"])
@@ -231,18 +270,6 @@ def test_a_tokenizer_with_nothing_that_could_pad():
     assert "pad_token" in text
 
 
-def test_head_training_of_a_model_that_is_all_body(tmp_path):
-    from transformers import BertModel
-
-    body = BertModel(BertConfig(vocab_size=60, hidden_size=8, num_hidden_layers=1,
-                                num_attention_heads=1, intermediate_size=8,
-                                max_position_embeddings=64, num_labels=2))  # fmt: skip
-    text = refused(
-        errors.ConfigurationError, body, sentences(40), tokenizer=tiny_tokenizer(), train="head"
-    )
-    assert 'train="full"' in text
-
-
 def test_an_architecture_without_a_head_for_the_task(tmp_path):
     from transformers import CLIPTextConfig, CLIPTextModel
 
@@ -253,6 +280,195 @@ def test_an_architecture_without_a_head_for_the_task(tmp_path):
     tiny_tokenizer().save_pretrained(folder)
     text = refused(errors.ConfigurationError, str(folder), sentences(40))
     assert "AutoModelForSequenceClassification" in text
+
+
+@pytest.mark.parametrize("train", ["full", "head"])
+@pytest.mark.parametrize("kind", [BertModel, BertForMaskedLM])
+def test_a_model_object_without_the_head_of_the_task(kind, train):
+    model = kind(tiny_config(num_labels=2))
+    text = refused(
+        errors.ConfigurationError, model, sentences(40), tokenizer=tiny_tokenizer(), train=train
+    )
+    assert f"found:    {kind.__name__}" in text
+    assert "expected: BertForSequenceClassification" in text
+
+
+def test_a_head_that_the_user_wrote_is_taken():
+    class OwnHead(BertPreTrainedModel):
+        def __init__(self, config):
+            super().__init__(config)
+            self.bert = BertModel(config)
+            self.score = torch.nn.Linear(config.hidden_size, 2)
+
+        def forward(self, input_ids, attention_mask=None, token_type_ids=None, labels=None):
+            logits = self.score(self.bert(input_ids, attention_mask).pooler_output)
+            return {"loss": torch.nn.functional.cross_entropy(logits, labels), "logits": logits}
+
+    class DerivedHead(BertForSequenceClassification):
+        pass
+
+    for kind in (OwnHead, DerivedHead):
+        options = {"tokenizer": tiny_tokenizer(), "num_train_epochs": 1, "use_cpu": True}
+        result = fastft.finetune(kind(tiny_config()), sentences(40), quiet=True, **options)
+        assert result.metrics["train_loss"] > 0
+
+
+def test_a_head_derived_from_that_of_another_task():
+    class DerivedHead(BertForMaskedLM):
+        pass
+
+    model = DerivedHead(tiny_config())
+    text = refused(errors.ConfigurationError, model, sentences(40), tokenizer=tiny_tokenizer())
+    assert "no head for text-classification" in text
+
+
+def test_a_model_with_another_loss():
+    model = tiny_model(problem_type="regression")
+    text = refused(errors.ConfigurationError, model, sentences(40), tokenizer=tiny_tokenizer())
+    assert "config.problem_type='regression'" in text
+
+
+def test_a_model_that_is_frozen_all_through():
+    model = tiny_model().requires_grad_(False)
+    text = refused(errors.ConfigurationError, model, sentences(40), tokenizer=tiny_tokenizer())
+    assert "requires_grad is False for all 21,666 parameters" in text
+
+
+def test_a_model_without_its_weights():
+    with torch.device("meta"):
+        model = BertForSequenceClassification(tiny_config())
+    text = refused(errors.ConfigurationError, model, sentences(40), tokenizer=tiny_tokenizer())
+    assert "on the meta device: bert.embeddings.word_embeddings.weight" in text
+
+
+def test_a_quantised_model():
+    model = tiny_model()
+    model.is_quantized = True
+    text = refused(errors.ConfigurationError, model, sentences(40), tokenizer=tiny_tokenizer())
+    assert "quantised weights cannot be trained" in text
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_weights_that_are_not_numbers_are_named(tmp_path, value):
+    model = tiny_model()
+    model.bert.pooler.dense.weight.data[3, 4] = value
+    text = refused(errors.ConfigurationError, model, sentences(40), tokenizer=tiny_tokenizer())
+    assert "NaN or infinity in bert.pooler.dense.weight\n" in text
+    model.save_pretrained(tmp_path / "broken")
+    tiny_tokenizer().save_pretrained(tmp_path / "broken")
+    text = refused(errors.ConfigurationError, tmp_path / "broken", sentences(40))
+    assert "NaN or infinity in bert.pooler.dense.weight\n" in text
+
+
+def test_a_wrapped_model_is_answered_with_the_model_inside():
+    wrapped = torch.nn.DataParallel(tiny_model())
+    text = refused(errors.ConfigurationError, wrapped, sentences(40), tokenizer=tiny_tokenizer())
+    assert "model.module" in text
+
+
+def test_half_precision_weights_are_an_error_under_strict():
+    model = tiny_model().to(torch.bfloat16)
+    text = refused(
+        errors.ConfigurationError, model, sentences(40), tokenizer=tiny_tokenizer(), check="strict"
+    )
+    assert "torch.bfloat16" in text
+    assert "model.float()" in text
+
+
+def edit_config(**values):
+    def edit(folder):
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps({**config, **values}))
+
+    return edit
+
+
+def cut_weights(folder):
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+def write(name, text):
+    return lambda folder: (folder / name).write_text(text)
+
+
+def without_tokenizer(folder):
+    for path in folder.glob("tokenizer*"):
+        path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("edit", "kind", "part"),
+    [
+        (cut_weights, errors.ConfigurationError, "file not fully covered"),
+        (write("config.json", "{"), errors.ModelNotFoundError, "not a valid JSON file"),
+        (write("config.json", "null"), errors.ConfigurationError, "repair config.json"),
+        (edit_config(hidden_size="x"), errors.ConfigurationError, "Field 'hidden_size' expected"),
+        (edit_config(hidden_size=-1), errors.ConfigurationError, "negative dimension"),
+        (edit_config(hidden_act="x"), errors.ConfigurationError, "KeyError: 'x'"),
+        (edit_config(hidden_size=64), errors.ConfigurationError, "37 weights of the body that are"),
+        (edit_config(id2label=[1]), errors.ConfigurationError, "'list' object"),
+        (write("tokenizer_config.json", "[]"), errors.TokenizerError, "cannot be loaded"),
+        (write("tokenizer_config.json", '{"model_max_length": "x"}'), errors.TokenizerError, "'x'"),
+        (without_tokenizer, errors.TokenizerError, "no vocabulary"),
+    ],
+)
+def test_a_damaged_model_folder(tiny_bert, tmp_path, edit, kind, part):
+    folder = tmp_path / "damaged"
+    shutil.copytree(tiny_bert, folder)
+    edit(folder)
+    assert part in refused(kind, folder, sentences(40))
+
+
+def test_the_weights_of_another_architecture(tiny_bert, tmp_path):
+    folder = tmp_path / "other"
+    GPT2ForSequenceClassification(tiny_gpt2_config()).save_pretrained(folder)
+    shutil.copy(tiny_bert / "config.json", folder)
+    tiny_tokenizer().save_pretrained(folder)
+    text = refused(errors.ConfigurationError, folder, sentences(40))
+    assert "weights of the body that are not in the file" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        ("", "it is empty"),
+        ("x" * 5000, "longer than 255 bytes"),
+        ("a\0b", "null byte"),
+        ("~nobody-of-that-name/model", "home directory"),
+        ("bert base", "no hub name either"),
+        ("https://huggingface.co/org/name", "pass 'org/name'"),
+    ],
+)
+def test_a_model_name_that_can_be_none(name, part):
+    text = refused(errors.Error, name, sentences(40))
+    assert part in text
+    assert len(text) < 500
+
+
+def test_a_home_folder_is_expanded(tiny_bert, monkeypatch):
+    monkeypatch.setenv("HOME", str(tiny_bert.parent))
+    options = {"quiet": True, "use_cpu": True}
+    assert fastft.check("~/tiny-bert", sentences(40), **options).ok
+    assert fastft.check(tiny_bert, sentences(40), tokenizer="~/tiny-bert", **options).ok
+
+
+def test_a_tokenizer_folder_needs_no_model(tmp_path):
+    tiny_tokenizer().save_pretrained(tmp_path / "tokenizer")
+    options = {"tokenizer": tmp_path / "tokenizer", "quiet": True, "use_cpu": True}
+    assert fastft.check(tiny_model(), sentences(40), **options).ok
+
+
+@pytest.mark.parametrize("value", [5, [1], tiny_tokenizer])
+def test_a_tokenizer_that_is_none(tiny_bert, value):
+    text = refused(errors.TokenizerError, tiny_bert, sentences(40), tokenizer=value)
+    assert "argument tokenizer" in text
+
+
+def test_a_bare_tokenizer_has_to_be_wrapped(tiny_bert):
+    raw = tiny_tokenizer().backend_tokenizer
+    text = refused(errors.TokenizerError, tiny_bert, sentences(40), tokenizer=raw)
+    assert "PreTrainedTokenizerFast(tokenizer_object=" in text
 
 
 # -- labels and columns --------------------------------------------------------------------------
@@ -338,14 +554,19 @@ def test_gpt2_without_a_pad_token_trains_and_says_what_pads(capsys):
     tokenizer.pad_token = None
     tokenizer.eos_token = "[SEP]"
     torch.manual_seed(0)
-    config = GPT2Config(
-        vocab_size=len(tokenizer), n_embd=16, n_layer=1, n_head=1, n_positions=64, num_labels=2
-    )
     fastft.finetune(
-        GPT2ForSequenceClassification(config), sentences(40), tokenizer=tokenizer,
+        GPT2ForSequenceClassification(tiny_gpt2_config()), sentences(40), tokenizer=tokenizer,
         num_train_epochs=1, use_cpu=True,
     )  # fmt: skip
     assert "no pad token: '[SEP]' (eos_token) pads" in capsys.readouterr().err
+
+
+def test_a_text_without_a_token_names_its_row():
+    tokenizer = tiny_tokenizer()
+    tokenizer.backend_tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
+    rows = [*sentences(40)[:3], ("", "positive"), *sentences(40)[3:]]
+    text = refused(errors.DataError, tiny_model(), rows, tokenizer=tokenizer, validation=None)
+    assert "row 3 of the list" in text
 
 
 @pytest.mark.parametrize(

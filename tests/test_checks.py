@@ -5,6 +5,7 @@ import torch
 
 from fastft.checks import (
     CheckReport,
+    check_evaluation,
     check_max_length,
     checkpoint_bytes,
     raise_or_return,
@@ -35,6 +36,50 @@ def test_a_report_is_fine_when_nothing_is_doubtful():
 )
 def test_a_warmup_that_never_ends(warmup, steps, warned):
     assert bool(list(schedule_warnings({"warmup_steps": warmup}, steps))) == warned
+
+
+@pytest.mark.parametrize(
+    ("arguments", "place"),
+    [
+        ({"learning_rate": 0.0}, "argument learning_rate"),
+        ({"eval_steps": 5, "eval_strategy": "epoch"}, "argument eval_steps"),
+        ({"save_steps": 5, "save_strategy": "no"}, "argument save_steps"),
+        ({"save_steps": 5, "save_strategy": "steps", "learning_rate": 1e-9}, None),
+    ],
+)
+def test_what_has_no_effect_is_a_warning(arguments, place):
+    found = [warning.place for warning in schedule_warnings({"warmup_steps": 0, **arguments}, 9)]
+    assert found == ([] if place is None else [place])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"load_best_model_at_end": True},
+        {"eval_strategy": "steps"},
+        {"eval_steps": 5},
+        {"eval_on_start": True},
+        {"save_strategy": "best"},
+        {"lr_scheduler_type": "reduce_lr_on_plateau"},
+        {"lr_scheduler_type": "greedy"},
+    ],
+)
+def test_what_evaluates_needs_a_validation_split(arguments):
+    check_evaluation(arguments, None, has_validation=True)
+    with pytest.raises(ConfigurationError, match="needs a validation split") as caught:
+        check_evaluation(arguments, None, has_validation=False)
+    assert caught.value.place == f"argument {next(iter(arguments))}"
+
+
+def test_what_does_not_evaluate_needs_no_validation_split():
+    arguments = {"eval_strategy": "no", "save_strategy": "epoch", "lr_scheduler_type": "cosine"}
+    check_evaluation(arguments, None, has_validation=False)
+
+
+@pytest.mark.parametrize("value", [0, -1, True, 1.5, "2"])
+def test_early_stopping_is_a_number_of_evaluations(value):
+    with pytest.raises(ConfigurationError, match="argument early_stopping"):
+        check_evaluation({}, value, has_validation=True)
 
 
 def test_the_tokenizer_of_the_model_raises_no_warning():

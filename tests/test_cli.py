@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fastft.cli import training_arguments
+from fastft.command_line import training_arguments
 from fastft.errors import ArgumentError
 from tests.tiny import sentences
 
@@ -124,6 +124,18 @@ def testtraining_arguments_are_read_as_yaml_reads_them():
         "label_names": ["a", "b"],
         "tf32": False,
         "run_name": "x",
+    }
+
+
+def test_names_stay_words():
+    words = ["7", "8", "--label", "3", "--text=1e3", "--output-dir", "2026", "--tokenizer", "true"]
+    assert training_arguments(words) == {
+        "model": "7",
+        "data": "8",
+        "label": "3",
+        "text": "1e3",
+        "output_dir": "2026",
+        "tokenizer": "true",
     }
 
 

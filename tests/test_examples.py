@@ -20,7 +20,7 @@ def run(script, *words, cwd):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("script", ["text_classification.py"])
+@pytest.mark.parametrize("script", ["text_classification.py", "question_answering.py"])
 def test_an_example_is_short_and_runs(script, tiny_bert, tmp_path):
     assert len((EXAMPLES / script).read_text().splitlines()) <= 15
     done = run(script, tiny_bert, cwd=tmp_path)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import json
 import os
+import pickle
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +18,13 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from tokenizers import processors
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    GPT2Config,
+    GPT2ForSequenceClassification,
+)
 
 import fastft
 from fastft.training.output import verify_files
@@ -221,8 +231,85 @@ def test_a_single_text_is_not_taken_for_a_list_of_letters(result):
         result.predict("a good film")
 
 
+def test_long_names_fit_into_the_name_of_the_folder(tiny_bert, tmp_path):
+    model = tmp_path / ("m" * 200)
+    shutil.copytree(tiny_bert, model)
+    path = tsv_file(tmp_path / ("d" * 200))
+    result = fastft.finetune(model, path, **QUICK)
+    assert result.output_dir.name == f"{'m' * 80}-{'d' * 80}-1"
+
+
 def test_predicting_nothing_gives_nothing(result):
     assert result.predict([]) == []
+
+
+@pytest.mark.parametrize(
+    "texts", ["a good film", b"x", 5, None, {"a": 1}, {"a"}, [1], ["a", None], [["a"]], ["\ud800"]]
+)
+def test_what_cannot_be_predicted(result, texts):
+    with pytest.raises(fastft.DataError, match=r"inputs|texts"):
+        result.predict(texts)
+
+
+@pytest.mark.parametrize("batch_size", [0, -1, 2.5, "2", True, None])
+def test_a_batch_size_that_is_none(result, batch_size):
+    with pytest.raises(fastft.ConfigurationError, match="batch_size"):
+        result.predict(["a film"], batch_size=batch_size)
+
+
+@pytest.mark.parametrize("kind", [tuple, np.array, pa.array, iter])
+def test_texts_come_in_every_kind_of_row(result, kind):
+    texts = ["a great film", "the plot was awful"]
+    assert result.predict(kind(texts)) == result.predict(texts)
+
+
+def test_second_texts_for_a_task_on_single_ones(result):
+    with pytest.raises(fastft.DataError, match="leave text_pair out"):
+        result.predict(["a film"], ["the plot"])
+
+
+def test_texts_that_are_cut_are_counted(result):
+    text = "good " * 100
+    with pytest.warns(UserWarning, match="1 of 2 rows were cut to 64 tokens"):
+        result.predict([text, "good"])
+    with pytest.warns(UserWarning, match="and lose 38 tokens"):
+        result.evaluate([(text, "positive")])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [5, None, [], "nothing-here", [("a", "neutral")], {"text": ["a"]}, {"text": [1], "label": [0]}],
+)
+def test_what_cannot_be_evaluated(result, data):
+    with pytest.raises(fastft.Error):
+        result.evaluate(data)
+
+
+@pytest.mark.parametrize(
+    ("folder", "kind"),
+    [
+        (5, fastft.ConfigurationError),
+        (None, fastft.ConfigurationError),
+        ("", fastft.ConfigurationError),
+        ("a\0b", fastft.ConfigurationError),
+        ("/proc/no-such-place", fastft.OutputError),
+    ],
+)
+def test_a_folder_that_cannot_be_saved_into(result, folder, kind):
+    with pytest.raises(kind, match="folder"):
+        result.save(folder)
+
+
+def test_a_result_is_kept_by_its_files_and_not_by_pickle(result):
+    for keep in (pickle.dumps, copy.copy, copy.deepcopy):
+        with pytest.raises(fastft.ConfigurationError, match=r"fastft\.load"):
+            keep(result)
+
+
+def test_a_result_is_shown_in_a_line(result):
+    shown = repr(result)
+    assert shown.startswith("FinetuneResult(BertForSequenceClassification, train_loss=")
+    assert len(shown) < 300
 
 
 def test_save_writes_the_same_result_elsewhere(result, tmp_path):
@@ -282,6 +369,8 @@ def test_pairs_of_sentences_get_two_segments(tiny_bert):
     dataset = result.trainer.train_dataset
     assert 1 in dataset[0]["token_type_ids"]
     assert len(result.predict(["a film"], ["the plot"])) == 1
+    with pytest.raises(fastft.DataError, match=r"pass predict\(texts, text_pair\)"):
+        result.predict(["a film"])
 
 
 def test_without_validation_nothing_is_evaluated(tiny_bert):
@@ -378,11 +467,90 @@ def test_the_four_steps_are_printed(tiny_bert, capsys):
     assert "\x1b" not in text  # no bars, no colours when nobody watches
 
 
-def test_quiet_prints_nothing(tiny_bert, capsys):
-    fastft.finetune(tiny_bert, sentences(40), **QUICK)
-    output = capsys.readouterr()
-    assert output.out == ""
-    assert output.err == ""
+# Run apart, because the loggers of libraries keep the standard error that they were made with.
+NOISE = """
+import sys, fastft
+from tests.tiny import sentences
+if "info" in sys.argv:
+    import transformers
+    transformers.utils.logging.set_verbosity_info()
+options = {"use_cpu": True, "num_train_epochs": 2, "quiet": "quiet" in sys.argv}
+result = fastft.finetune(sys.argv[1], sentences(40), **options)
+if sys.argv[2:] == ["quiet"]:
+    result.save("copy")
+    result.predict(["a film"])
+"""
+
+
+def printed(model, *words):
+    command = [sys.executable, "-c", NOISE, str(model), *words]
+    root = str(Path(__file__).parent.parent)
+    environment = {**os.environ, "PYTHONPATH": root}
+    run = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    return run.stdout, run.stderr
+
+
+@pytest.mark.parametrize("words", [["quiet"], ["quiet", "info"]])
+def test_quiet_prints_nothing(tiny_bert, words):
+    assert printed(tiny_bert, *words) == ("", "")
+
+
+def test_only_fastft_speaks(tiny_bert):
+    out, err = printed(tiny_bert)
+    assert out == ""
+    foreign = [
+        line for line in err.splitlines() if not line.startswith(("data  ", "[", " ", "saved "))
+    ]
+    assert foreign == []
+    assert "[transformers]" not in err
+    assert "\r" not in err
+
+
+def test_what_is_said_about_a_text_does_not_depend_on_the_texts_beside_it(capsys):
+    tokenizer = tiny_tokenizer()
+    tokenizer.padding_side = "left"
+    torch.manual_seed(0)
+    config = GPT2Config(
+        vocab_size=len(tokenizer), n_embd=16, n_layer=2, n_head=2, n_positions=64, num_labels=2,
+        pad_token_id=0, bos_token_id=2, eos_token_id=3,
+    )  # fmt: skip
+    model = GPT2ForSequenceClassification(config)
+    options = {**QUICK, "learning_rate": 1e-2, "quiet": False}
+    result = fastft.finetune(model, sentences(60), tokenizer=tokenizer, **options)
+    assert "pads on the left; here it pads on the right" in capsys.readouterr().err
+    texts = [text for text, _ in sentences(20, seed=5)]
+    together = [answer["score"] for answer in result.predict(texts)]
+    alone = [result.predict([text])[0]["score"] for text in texts]
+    np.testing.assert_allclose(together, alone, rtol=1e-6)
+    assert len(set(together)) > 1
+
+
+def test_a_text_without_a_token_cannot_be_predicted():
+    tokenizer = tiny_tokenizer()
+    tokenizer.backend_tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
+    result = fastft.finetune(tiny_model(), sentences(40), tokenizer=tokenizer, **QUICK)
+    for texts, row in (([""], 0), (["good", ""], 1)):
+        with pytest.raises(fastft.DataError, match=f"row {row} of the list given as inputs"):
+            result.predict(texts)
+
+
+def test_a_model_that_is_partly_frozen_says_so(capsys):
+    model = tiny_model()
+    model.bert.encoder.requires_grad_(False)
+    before = model.bert.encoder.layer[0].output.dense.weight.clone()
+    options = {**QUICK, "quiet": False}
+    fastft.finetune(model, sentences(40), tokenizer=tiny_tokenizer(), **options)
+    assert "17,088 of 21,666 parameters stay frozen" in capsys.readouterr().err
+    assert torch.equal(model.bert.encoder.layer[0].output.dense.weight, before)
+    report = fastft.check(model, sentences(40), tokenizer=tiny_tokenizer(), quiet=True)
+    assert any("stay frozen" in note for note in report.notes)
+
+
+def test_check_leaves_a_model_object_as_it_was():
+    model = tiny_model()
+    fastft.check(model, sentences(40), tokenizer=tiny_tokenizer(), train="head", quiet=True)
+    assert all(weight.requires_grad for weight in model.parameters())
+    assert model.config.id2label == {0: "LABEL_0", 1: "LABEL_1"}
 
 
 def test_a_gpt2_like_tokenizer_is_given_a_pad_token_and_the_users_own_is_left_alone(capsys):

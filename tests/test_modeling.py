@@ -102,7 +102,7 @@ def test_what_is_trained(train):
 
 
 def test_an_unknown_way_to_train_is_refused():
-    with pytest.raises(ConfigurationError, match="'full' or 'head'"):
+    with pytest.raises(ConfigurationError, match="'full', 'head'"):
         choose_trainable(tiny_model(), "tail", ())
 
 

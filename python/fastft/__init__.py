@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fastft._fastft import __version__
-    from fastft.api import check, finetune
+    from fastft.api import check, finetune, load
     from fastft.data.batch_sampler import BatchSampler
     from fastft.data.collator import DataCollatorWithPadding
     from fastft.data.dataloader import DataLoader
+    from fastft.data.language_modeling_collator import DataCollatorForLanguageModeling
+    from fastft.data.seq2seq_collator import DataCollatorForSeq2Seq
     from fastft.data.token_dataset import TokenDataset
     from fastft.data.tokenizer import Tokenizer
     from fastft.errors import (
@@ -31,25 +33,36 @@ if TYPE_CHECKING:
         OutputError,
         TokenizerError,
     )
+    from fastft.finetuned import FinetunedModel
     from fastft.result import FinetuneResult
-    from fastft.training import Trainer, TrainingArguments
+    from fastft.training import (
+        Seq2SeqTrainer,
+        Seq2SeqTrainingArguments,
+        Trainer,
+        TrainingArguments,
+    )
 
 __all__ = [
     "ArgumentError",
     "BatchSampler",
     "ColumnError",
     "ConfigurationError",
+    "DataCollatorForLanguageModeling",
+    "DataCollatorForSeq2Seq",
     "DataCollatorWithPadding",
     "DataError",
     "DataLoader",
     "DataNotFoundError",
     "Error",
     "FinetuneResult",
+    "FinetunedModel",
     "InternalError",
     "LabelError",
     "ModelNotFoundError",
     "NonFiniteLossError",
     "OutputError",
+    "Seq2SeqTrainer",
+    "Seq2SeqTrainingArguments",
     "TokenDataset",
     "Tokenizer",
     "TokenizerError",
@@ -58,13 +71,19 @@ __all__ = [
     "__version__",
     "check",
     "finetune",
+    "load",
 ]
 
 _MODULES = {
     "BatchSampler": "fastft.data.batch_sampler",
+    "DataCollatorForLanguageModeling": "fastft.data.language_modeling_collator",
+    "DataCollatorForSeq2Seq": "fastft.data.seq2seq_collator",
     "DataCollatorWithPadding": "fastft.data.collator",
     "DataLoader": "fastft.data.dataloader",
     "FinetuneResult": "fastft.result",
+    "FinetunedModel": "fastft.finetuned",
+    "Seq2SeqTrainer": "fastft.training",
+    "Seq2SeqTrainingArguments": "fastft.training",
     "TokenDataset": "fastft.data.token_dataset",
     "Tokenizer": "fastft.data.tokenizer",
     "Trainer": "fastft.training",
@@ -72,6 +91,7 @@ _MODULES = {
     "__version__": "fastft._fastft",
     "check": "fastft.api",
     "finetune": "fastft.api",
+    "load": "fastft.api",
 }
 """Where each public name lives; those not named here are the exceptions of `fastft.errors`."""
 

@@ -6,14 +6,16 @@ the run under `check="strict"` and is not looked for under `check="off"`.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+import transformers
 
-from fastft.errors import ConfigurationError, Error, TokenizerError
+from fastft.errors import ArgumentError, ConfigurationError, Error, TokenizerError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -21,6 +23,11 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
     from fastft.data.token_dataset import TokenDataset
+    from fastft.tasks.base import Task
+
+
+# Schedules that lower the learning rate when an evaluation is no better than those before.
+EVALUATED_SCHEDULES = ("reduce_lr_on_plateau", "greedy")
 
 
 @dataclass(frozen=True)
@@ -177,7 +184,25 @@ def tokenizer_warnings(
 
 
 def schedule_warnings(arguments: Mapping[str, Any], steps: int) -> Iterator[Error]:
-    """Looks for a warm-up that never ends."""
+    """Looks for a warm-up that never ends, a rate of 0, and step counts that nothing reads."""
+    if arguments.get("learning_rate") == 0:
+        yield ConfigurationError(
+            "nothing is learnt",
+            place="argument learning_rate",
+            found="0",
+            expected="a number above 0",
+            fix="leave learning_rate out",
+        )
+    for kind in ("eval", "save"):
+        name, strategy = f"{kind}_steps", arguments.get(f"{kind}_strategy")
+        if arguments.get(name) is not None and strategy != "steps":
+            yield ConfigurationError(
+                f"{name} has no effect",
+                place=f"argument {name}",
+                found=f"{kind}_strategy={strategy!r}",
+                expected=f'{kind}_strategy="steps"',
+                fix=f"remove {name} or {kind}_strategy",
+            )
     warmup = arguments["warmup_steps"]
     if warmup >= 1 and warmup >= steps:
         yield ConfigurationError(
@@ -210,6 +235,10 @@ def check_evaluation(
         "early_stopping": early_stopping is not None,
         "load_best_model_at_end": bool(arguments.get("load_best_model_at_end")),
         "eval_strategy": arguments.get("eval_strategy") not in ("no", "auto", None),
+        "eval_steps": arguments.get("eval_steps") is not None,
+        "eval_on_start": bool(arguments.get("eval_on_start")),
+        "save_strategy": arguments.get("save_strategy") == "best",
+        "lr_scheduler_type": arguments.get("lr_scheduler_type") in EVALUATED_SCHEDULES,
     }
     for name, is_asked in asked.items():
         if is_asked and not has_validation:
@@ -219,6 +248,27 @@ def check_evaluation(
                 found="no validation split (validation=None)",
                 expected="data to evaluate on",
                 fix=f"pass validation=0.1 to hold a tenth back, or remove {name}",
+            )
+
+
+def check_generation(arguments: Mapping[str, Any], task: Task) -> None:
+    """Refuses arguments of generation for a task that generates nothing while it is evaluated.
+
+    Raises:
+        ArgumentError: There is one.
+    """
+    if task.generates:
+        return
+    known = {field.name for field in dataclasses.fields(transformers.TrainingArguments)}
+    extra = {field.name for field in dataclasses.fields(transformers.Seq2SeqTrainingArguments)}
+    for name in arguments:
+        if name in extra - known:
+            raise ArgumentError(
+                f"{name} is about generated text, which {task.name} does not evaluate",
+                place=f"argument {name}",
+                found=f"task {task.name!r}",
+                expected="a task that generates: translation, summarization or seq2seq",
+                fix=f"remove {name}",
             )
 
 

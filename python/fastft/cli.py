@@ -7,12 +7,16 @@ and checked against the installed version.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path  # typer reads the annotations
 from typing import Annotated, Any, get_type_hints
 
 import typer
+from typer.core import TyperCommand
+
+from fastft.command_line import finetune_call, training_arguments
 
 app = typer.Typer(
     add_completion=False,
@@ -24,6 +28,7 @@ app = typer.Typer(
 
 # Whatever typer does not know is a training argument.
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
+
 
 Model = Annotated[str | None, typer.Argument(help="A hub name or a folder.")]
 Data = Annotated[
@@ -50,14 +55,41 @@ def root(
     """Fine-tunes Hugging Face Transformers."""
 
 
-@app.command(context_settings=PASS_ON)
+class ResumableCommand(TyperCommand):
+    """Takes a bare `--resume` for `--resume auto`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Gives `--resume` its value where no word, or another option, follows it."""
+        following = [*args[1:], "--"]
+        pairs = zip(args, following, strict=True)
+        words = [
+            "--resume=auto" if word == "--resume" and after.startswith("--") else word
+            for word, after in pairs
+        ]
+        return super().parse_args(ctx, words)
+
+
+@app.command(cls=ResumableCommand, context_settings=PASS_ON)
 def train(
     context: typer.Context,
     model: Model = None,
     data: Data = None,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            help="auto, text-classification, question-answering, translation, summarization, "
+            "seq2seq, causal-lm, chat or masked-lm."
+        ),
+    ] = None,
+    tokenizer: Annotated[
+        str | None, typer.Option(help="A hub name or a folder; the model's own when not given.")
+    ] = None,
     text: Annotated[str | None, typer.Option(help="The text column.")] = None,
     pair: Annotated[str | None, typer.Option(help="The second text column.")] = None,
     label: Annotated[str | None, typer.Option(help="The label column.")] = None,
+    label_names: Annotated[
+        str | None, typer.Option(help="The classes in the order of their ids: negative,positive.")
+    ] = None,
     layout: Annotated[
         str | None, typer.Option(help="auto, table, label-files or label-folders.")
     ] = None,
@@ -67,31 +99,37 @@ def train(
         str | None, typer.Option(help="auto, none, a share such as 0.1, a file or a folder.")
     ] = None,
     max_length: Annotated[str | None, typer.Option(help="Tokens a row, or auto.")] = None,
-    train: Annotated[str | None, typer.Option(help="full, or head: the last layer alone.")] = None,
+    train: Annotated[
+        str | None, typer.Option(help="full, head (the output layer), last:N (layers) or lora.")
+    ] = None,
+    lora: Annotated[
+        str | None, typer.Option(help="Arguments of peft.LoraConfig: '{r: 8}'.")
+    ] = None,
+    dropout: Annotated[float | None, typer.Option(help="Every dropout probability.")] = None,
     early_stopping: Annotated[
         int | None, typer.Option(help="Evaluations without improvement that end the run.")
     ] = None,
     check: Annotated[str | None, typer.Option(help="warn, strict or off.")] = None,
     config: Config = None,
     resume: Annotated[
-        str | None, typer.Option(help="auto goes on with an interrupted run.")
+        str | None, typer.Option(help="auto, or nothing: go on with an interrupted run.")
     ] = None,
     output_dir: Annotated[Path | None, typer.Option(help="Where the files go.")] = None,
     quiet: Quiet = False,
 ) -> None:
     """Fine-tunes MODEL on DATA.
 
-    Any argument of transformers.TrainingArguments can follow: --num-train-epochs 2
-    --learning-rate 2e-4 --per-device-train-batch-size 32 ...
+    Options of the task and any argument of transformers.TrainingArguments can follow:
+    --num-train-epochs 2 --learning-rate 2e-4 --per-device-train-batch-size 32 ...
     """
     given = {name: value for name, value in locals().items() if name not in ("context", "config")}
-    call = _call(given, config, context.args)
+    call = finetune_call(given, config, context.args)
     from fastft.api import finetune
 
     finetune(**call)
 
 
-@app.command(context_settings=PASS_ON)
+@app.command(cls=ResumableCommand, context_settings=PASS_ON)
 def check(
     context: typer.Context,
     model: Model = None,
@@ -106,7 +144,7 @@ def check(
 
     Takes every option of train.
     """
-    call = _call({"model": model, "data": data, "quiet": quiet}, config, context.args)
+    call = finetune_call({"model": model, "data": data, "quiet": quiet}, config, context.args)
     from fastft.api import check as run_check
 
     report = run_check(**call)
@@ -131,94 +169,41 @@ def _train_options() -> str:
     return "\b\n" + "\n".join(["Options of train:", *lines, training])
 
 
+@app.command("eval")
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="The folder of a run.")],
+    data: Annotated[str, typer.Argument(help="Labelled data, as train takes it.")],
+    batch_size: Annotated[int, typer.Option(help="Rows a forward pass.")] = 16,
+) -> None:
+    """Scores the model of a run on DATA and prints the figures as JSON."""
+    from fastft.api import load
+
+    metrics = load(run).evaluate(data, batch_size=batch_size)
+    typer.echo(json.dumps(metrics, indent=1))
+
+
+@app.command(context_settings=PASS_ON)
+def predict(
+    context: typer.Context,
+    run: Annotated[Path, typer.Argument(help="The folder of a run.")],
+    rows: Annotated[
+        Path | None, typer.Argument(help="A file of rows; standard input when not given.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Where the answers go; standard output when not given.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(help="Rows a forward pass.")] = 32,
+) -> None:
+    """Predicts for every row: a line of text, or of JSON with the columns of the task.
+
+    Prints a line of JSON a row. Options of the task can follow: --num-beams 4 ...
+    """
+    from fastft.prediction_rows import predict_rows
+
+    predict_rows(run, rows, output, batch_size, training_arguments(context.args))
+
+
 app.info.epilog = _train_options()
-
-
-def _call(given: dict[str, Any], config: Path | None, extra: list[str]) -> dict[str, Any]:
-    """Joins the run file, our options and the training arguments into a call of `finetune`."""
-    from fastft.errors import ArgumentError
-    from fastft.training.run_file import missing_objects, read_run_file
-
-    # typer takes the first two words for MODEL and DATA, even when they are unknown options.
-    words = [given.pop(name) for name in ("model", "data") if given[name] is not None]
-    arguments = training_arguments([*words, *extra])
-    call = {} if config is None else read_run_file(config)
-    call.update({name: value for name, value in given.items() if value is not None})
-    call.update(arguments)
-    if "validation" in call:
-        call["validation"] = _validation(call["validation"])
-    if isinstance(call.get("max_length"), str) and call["max_length"].isdecimal():
-        call["max_length"] = int(call["max_length"])
-    absent = [name for name in ("model", "data") if call.get(name) is None] + missing_objects(call)
-    if absent:
-        raise ArgumentError(
-            f"{' and '.join(dict.fromkeys(absent))} must be named",
-            place="command line",
-            expected="fastft train MODEL DATA",
-            fix="see `fastft train --help`",
-        )
-    return call
-
-
-def training_arguments(words: list[str]) -> dict[str, Any]:
-    """Reads `--name value`, `--name=value`, a bare `--name` (true), and MODEL and DATA.
-
-    Raises:
-        ArgumentError: A third word stands alone.
-    """
-    from fastft.errors import ArgumentError
-
-    arguments: dict[str, Any] = {}
-    alone: list[str] = []
-    waiting: str | None = None
-    for word in words:
-        if word.startswith("--"):
-            name, given, value = word[2:].partition("=")
-            name = name.replace("-", "_")
-            if name == "no_quoting":
-                name, value, given = "quoting", "false", "="
-            arguments[name] = _value(value) if given else True
-            waiting = None if given else name
-        elif waiting is not None:
-            arguments[waiting], waiting = _value(word), None
-        else:
-            alone.append(word)
-    if len(alone) > 2:
-        raise ArgumentError(
-            f"{alone[2]!r} stands alone",
-            place="command line",
-            expected="MODEL DATA and then --name value",
-            fix="put a value behind its --name, or in quotes when it holds spaces",
-        )
-    return {**dict(zip(("model", "data"), alone, strict=False)), **arguments}
-
-
-def _value(text: str) -> Any:
-    """Reads a word as YAML would, so that 3, 2e-4, true and {"a": 1} mean what they say.
-
-    But "no" stays a word: it is a strategy (`--save-strategy no`); flags are true or false.
-    """
-    import yaml
-
-    if text.lower() in ("no", "yes", "off", "on", "y", "n"):
-        return text
-    try:
-        return float(text) if "e" in text.lower() else yaml.safe_load(text)
-    except ValueError:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        return text
-
-
-def _validation(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    if value.lower() == "none":
-        return None
-    try:
-        return float(value)
-    except ValueError:
-        return value
 
 
 def main() -> None:

@@ -6,43 +6,51 @@ makes the plan, looks at the disk. It writes nothing. `fastft.run` then trains.
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import accelerate
-import transformers
-from transformers import PreTrainedModel
+from transformers.trainer_utils import unwrap_peft_model
 
 from fastft import checks
 from fastft.data.tokenizer import Tokenizer
 from fastft.errors import ConfigurationError
-from fastft.modeling.freeze import choose_trainable
+from fastft.model_preparation import prepare_model, show_model
+from fastft.modeling.fit import model_object, model_warnings
+from fastft.modeling.half_precision import safe_precision
 from fastft.modeling.load import (
     LoadedModel,
+    as_hf_tokenizer,
     load_config,
-    load_model,
-    load_tokenizer,
+    pad_on_the_right,
 )
-from fastft.modeling.structure import count_parameters, describe_model
 from fastft.preparation import Prepared, prepare, ready_tokenizer
-from fastft.training.arguments import TrainingArguments
-from fastft.training.distributed import broadcast_json, is_main
+from fastft.tasks.preview import preview
+from fastft.training.arguments import TrainingArguments, build_arguments
+from fastft.training.best_model import check_metrics
+from fastft.training.fingerprint import model_fingerprint, run_fingerprint
+from fastft.training.first_process import from_first_process
+from fastft.training.optimizer import check_optimizer
 from fastft.training.output import (
     check_disk_space,
     check_writable,
-    checkpoint_to_resume,
     choose_output_dir,
+    numbered_runs,
 )
 from fastft.training.plan import (
     Sizes,
+    check_batches,
     default_max_length,
     max_positions,
     num_ranks,
     resolve_arguments,
     total_steps,
 )
+from fastft.training.resume import Resume, Resumption, refuse_resume_from_checkpoint
 from fastft.training.timing import Timing
+from fastft.training.unused_parameters import uses_every_weight
 
 if TYPE_CHECKING:
     import torch
@@ -67,16 +75,19 @@ class Job:
     prepared: Prepared
     loaded: LoadedModel
     plan: dict[str, Any]
+    training: dict[str, Any]
     arguments: dict[str, Any]
     training_arguments: TrainingArguments
     output_dir: Path
+    resume: Resume
 
     def __init__(self, request: Request, console: Console, timing: Timing | None = None) -> None:
         self.request = request
         self.console = console
         self.timing = timing or Timing()
         self.warnings: list[str] = []
-        self.checkpoint: Path | None = None
+        # Known to the first process, which alone writes it.
+        self.fingerprint: dict[str, Any] | None = None
 
     # -- before training ---------------------------------------------------------------------
 
@@ -88,9 +99,11 @@ class Job:
         """
         for note in self.request.notes:
             self.console.note(note)
+        refuse_resume_from_checkpoint(self.request.training)
         self._start_device()
         self._choose_output_dir()
         self._load_tokenizer()
+        self._settle_precision()
         self._prepare_data()
         self._make_plan()
         self._load_model()
@@ -104,33 +117,25 @@ class Job:
             cpu=bool(training.get("use_cpu", False)), timeout=timedelta(seconds=seconds)
         )
         self.device: torch.device = state.device
-        checks.check_precision(training, self.device)
 
     def _choose_output_dir(self) -> None:
-        chosen: str | None = None
-        failure: ConfigurationError | None = None
-        if is_main():
-            request = self.request
-            try:
-                chosen = str(
-                    choose_output_dir(
-                        request.options["output_dir"],
-                        request.short_model,
-                        request.short_data,
-                        resume=request.options["resume"],
-                    )
-                )
-            except ConfigurationError as error:
-                failure = error
-        chosen = broadcast_json(chosen, self.device)
-        if chosen is None:
-            raise failure or ConfigurationError("the first process could not choose a folder")
-        self.output_dir = Path(chosen)
+        request = self.request
+
+        def choose() -> str:
+            given, resume = request.options["output_dir"], request.options["resume"]
+            names = request.short_model, request.short_data
+            return str(choose_output_dir(given, *names, resume=resume))
+
+        chosen = from_first_process(
+            choose, self.device, problem="the first process could not choose a folder"
+        )
+        # Whole, so that a later change of the working directory does not move it.
+        self.output_dir = Path(chosen).absolute()
         check_writable(self.output_dir)
 
     def _load_tokenizer(self) -> None:
         name, given = self.request.model_name, self.request.options["tokenizer"]
-        self.config = load_config(name) if name else _model_object(self.request.model).config
+        self.config = load_config(name) if name else model_object(self.request.model).config
         given = name if given is None else given
         if given is None:
             raise ConfigurationError(
@@ -140,9 +145,18 @@ class Job:
                 expected="the tokenizer of the model, or its name",
                 fix="pass tokenizer=AutoTokenizer.from_pretrained(...)",
             )
-        hf = load_tokenizer(str(given)) if isinstance(given, str | Path) else given
-        hf, self._pad_note = ready_tokenizer(hf)
+        hf, pad_note = ready_tokenizer(as_hf_tokenizer(given))
+        hf, side_note = pad_on_the_right(hf, self.config)
+        self._model_notes = [note for note in (pad_note, side_note) if note]
         self.tokenizer = Tokenizer.from_hf(hf)
+
+    def _settle_precision(self) -> None:
+        """Looks at bf16 and fp16; a T5 that is asked for fp16 gets another one."""
+        training, model_type = self.request.training, getattr(self.config, "model_type", None)
+        changes, note = safe_precision(training, model_type, self.device)
+        self._model_notes += [note] if note else []
+        self.training = {**training, **changes}
+        checks.check_precision(self.training, self.device)
 
     def _prepare_data(self) -> None:
         self.max_length = self._chosen_max_length()
@@ -154,6 +168,9 @@ class Job:
             self.device,
             self.console,
         )
+        hf = self.prepared.task.prepared_tokenizer(self.tokenizer.hf)
+        if hf is not self.tokenizer.hf:
+            self.tokenizer = Tokenizer.from_hf(hf)
         sizes = {name: f"{len(data):,}" for name, data in self.prepared.datasets.items()}
         self.console.line("data  " + self.prepared.description)
         self.console.detail("  ".join(f"{name} {size} rows" for name, size in sizes.items()))
@@ -171,21 +188,23 @@ class Job:
         return checks.check_max_length(max_length, positions, num_special)
 
     def _make_plan(self) -> None:
-        options, training = self.request.options, self.request.training
+        options, training = self.request.options, self.training
         datasets = self.prepared.datasets
         sizes = Sizes(len(datasets["train"]), "validation" in datasets, num_ranks())
         checks.check_evaluation(training, options["early_stopping"], sizes.has_validation)
+        task = self.prepared.task
+        checks.check_generation(training, task)
         self.arguments = resolve_arguments(
-            training,
+            {**task.training_defaults(self.prepared.data), **training},
             train=options["train"],
             model_type=self.config.model_type,
             device=self.device.type,
             sizes=sizes,
+            early_stopping=options["early_stopping"],
         )
-        if options["early_stopping"] is not None:
-            self.arguments.setdefault("load_best_model_at_end", True)
+        task.check_arguments(self.arguments)
         self.plan = {
-            "task": self.prepared.task.name,
+            "task": task.name,
             "train": options["train"],
             "max_length": self.max_length,
             "num_ranks": sizes.num_ranks,
@@ -195,98 +214,97 @@ class Job:
 
     def _load_model(self) -> None:
         """Steps 1 to 3: load and show, define task and loss, initialise."""
-        request, task = self.request, self.prepared.task
-        # The random head depends on the seed alone, as in transformers' own scripts.
-        transformers.set_seed(self.arguments["seed"])
-        if request.model_name is None:
-            self.loaded = LoadedModel(_model_object(request.model), (), ())
-            _name_labels(self.loaded.model, task.config_overrides())
-        else:
-            self.loaded = load_model(request.model_name, task.auto_class, task.config_overrides())
-        model = self.loaded.model
-        if getattr(model.config, "pad_token_id", None) is None:
-            model.config.pad_token_id = self.tokenizer.pad_token_id
-        choose_trainable(model, request.options["train"], self.loaded.new_weights)
-        self._show_model()
+        request, task, seed = self.request, self.prepared.task, self.arguments["seed"]
+        self.loaded, notes = prepare_model(
+            request, task, self.config, seed=seed, pad_token_id=self.tokenizer.pad_token_id
+        )
+        self._model_notes += notes
+        model = unwrap_peft_model(self.loaded.model)
+        task.prepare_model(model, self.tokenizer.hf, self.arguments)
+        show_model(
+            self.loaded,
+            task,
+            self.console,
+            seed=seed,
+            is_object=request.model_name is None,
+            notes=self._model_notes,
+        )
+        self._show_examples()
 
-    def _show_model(self) -> None:
-        model, console = self.loaded.model, self.console
-        console.step(1, f"load the model: {type(model).__name__}")
-        console.detail(describe_model(model))
-        console.step(2, "define task and loss")
-        console.detail(self.prepared.task.describe())
-        console.step(3, "initialise")
-        new, unused = self.loaded.new_weights, self.loaded.unused_weights
-        console.detail(
-            f"new weights, random from seed {self.arguments['seed']}: {', '.join(new) or 'none'}"
-        )
-        if self.request.model_name is not None and not new:
-            console.note("the checkpoint has a head of this size, which is kept and trained on")
-        if unused:
-            console.detail(f"weights of the checkpoint that are left out: {_clip(unused)}")
-        trainable, total = count_parameters(model)
-        console.detail(
-            f"frozen: {total - trainable:,} parameters" if trainable < total else "frozen: none"
-        )
-        if self._pad_note:
-            console.note(self._pad_note)
+    def _show_examples(self) -> None:
+        """Shows two examples as the model sees them."""
+        task, hf = self.prepared.task, self.tokenizer.hf
+        collator = task.collator(hf, self.loaded.model)
+        names = task.config_overrides().get("id2label")
+        for line in preview(self.prepared.datasets["train"], collator, hf, names):
+            self.console.detail(f"example: {line}")
 
     def _build_arguments(self) -> TrainingArguments:
-        """Lets transformers look at its own arguments before anything is written."""
-        try:
-            return TrainingArguments(output_dir=str(self.output_dir), **self.arguments)
-        except (ValueError, TypeError, KeyError, ImportError, OSError) as error:
-            text = str(error).strip()
-            raise ConfigurationError(
-                "transformers refuses the training arguments",
-                place="training arguments",
-                found=text.splitlines()[0] if text else repr(error),
-                expected="values that transformers.TrainingArguments takes",
-                fix="correct the argument that the message names",
-            ) from error
+        """Looks at the arguments as a whole before anything is written."""
+        datasets, model, ranks = self.prepared.datasets, self.loaded.model, num_ranks()
+        rows = {name: len(dataset) for name, dataset in datasets.items()}
+        check_batches(self.arguments, rows, ranks)
+        task = self.prepared.task
+        direction = check_metrics(self.arguments, task.metric_names, task.lower_is_better)
+        arguments = {**self.arguments, **direction}
+        if ranks > 1 and uses_every_weight(model):
+            arguments.setdefault("ddp_find_unused_parameters", False)
+        task = self.prepared.task
+        built = build_arguments(str(self.output_dir), arguments, generates=task.generates)
+        check_optimizer(built, model, self.plan["total_steps"])
+        return built
 
     def _check_run(self) -> None:
         model, arguments = self.loaded.model, self.arguments
         self.training_arguments = self._build_arguments()
         for name, dataset in self.prepared.datasets.items():
             checks.check_token_ids(dataset, model, name)
-        if self.request.options["resume"] is not False:
-            self.checkpoint = checkpoint_to_resume(self.output_dir, self.plan["total_steps"])
+        self._decide_resume()
         needed = checks.checkpoint_bytes(model, arguments, self.plan["total_steps"])
         check_disk_space(self.output_dir, needed)
         found = [
+            *model_warnings(model),
             *checks.tokenizer_warnings(self.tokenizer.hf, self.config),
             *checks.schedule_warnings(arguments, self.plan["total_steps"]),
+            *self.prepared.task.warnings(),
+            *self.resume.warnings(),
         ]
         self.warnings = checks.raise_or_return(found, self.request.options["check"])
         for warning in self.warnings:
             self.console.warning(warning)
 
+    def _decide_resume(self) -> None:
+        """Finds the run to go on with."""
+        decision = from_first_process(
+            self._resume_here, self.device, problem="the first process could not resume the run"
+        )
+        self.resume = Resume(**decision)
+        for note in self.resume.notes:
+            self.console.note(note)
+        if self.resume.output_dir != str(self.output_dir):
+            self.output_dir = Path(self.resume.output_dir)
+            self.training_arguments = self._build_arguments()
+
+    def _resume_here(self) -> dict[str, Any]:
+        request = self.request
+        self.fingerprint = run_fingerprint(
+            request.all_options,
+            self.plan,
+            arguments=self.training_arguments,
+            task=self.prepared.task,
+            datasets=self.prepared.datasets,
+            tokenizer=self.tokenizer.hf,
+            model=model_fingerprint(self.loaded.model, request.model_name, self.loaded.new_weights),
+        )
+        if request.options["resume"] is False:
+            return asdict(Resume(str(self.output_dir)))
+        resumption = Resumption.of(self.fingerprint, self.training_arguments)
+        if request.options["output_dir"] is not None:
+            return asdict(resumption.in_folder(self.output_dir))
+        runs = numbered_runs(request.short_model, request.short_data)
+        return asdict(resumption.among(runs, self.output_dir))
+
     def report(self) -> checks.CheckReport:
         """Gives what was found, for `fastft.check`."""
-        return checks.CheckReport(tuple(self.warnings), self.prepared.notes, self.plan)
-
-
-def _model_object(model: Any) -> PreTrainedModel:
-    if not isinstance(model, PreTrainedModel):
-        raise ConfigurationError(
-            "the model is neither a name nor a transformers model",
-            place="argument model",
-            found=f"{type(model).__module__}.{type(model).__qualname__}",
-            expected="a hub name, a folder, or a PreTrainedModel",
-            fix="pass the name, or load it with AutoModelForSequenceClassification",
-        )
-    return model
-
-
-def _name_labels(model: PreTrainedModel, overrides: dict[str, Any]) -> None:
-    """Gives a model that the user built the label names of the data."""
-    model.config.id2label = overrides["id2label"]
-    model.config.label2id = overrides["label2id"]
-    if getattr(model.config, "problem_type", None) is None:
-        model.config.problem_type = overrides["problem_type"]
-
-
-def _clip(names: tuple[str, ...], limit: int = 4) -> str:
-    more = f", … ({len(names)})" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more
+        notes = (*self.prepared.notes, *self._model_notes)
+        return checks.CheckReport(tuple(self.warnings), notes, self.plan)

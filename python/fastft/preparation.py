@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from numbers import Real
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastft.data.sources import ReadOptions, Source, Split, open_source
-from fastft.data.splits import cut_validation
 from fastft.data.token_dataset import TokenDataset
 from fastft.errors import ConfigurationError, Error, TokenizerError
-from fastft.tasks.registry import task_class
+from fastft.tasks.base import TaskData
+from fastft.tasks.registry import choose_task, task_class, task_options
 from fastft.training.distributed import broadcast_arrays, broadcast_json, is_main
 from fastft.training.plan import DEFAULTS
 
@@ -32,6 +34,10 @@ if TYPE_CHECKING:
 # The share of the training rows that `validation="auto"` holds back when the data has no split.
 VALIDATION_SHARE = 0.1
 
+# The tasks that read plain text as documents, and the models that are made for them.
+DOCUMENT_TASKS = ("causal-lm", "masked-lm")
+LANGUAGE_MODELS = ("ForCausalLM", "LMHeadModel", "ForMaskedLM")
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -39,15 +45,20 @@ class Prepared:
 
     Attributes:
         task: The task, with its columns and labels.
-        datasets: Tokens of "train" and, if there is one, "validation".
+        data: Tokens of "train" and, if there is one, "validation", and what they are scored on.
         description: One line that says how the data was read.
         notes: What the user should know about it.
     """
 
     task: Task
-    datasets: dict[str, TokenDataset]
+    data: dict[str, TaskData]
     description: str
     notes: tuple[str, ...]
+
+    @property
+    def datasets(self) -> dict[str, TokenDataset]:
+        """The tokens of each split."""
+        return {name: data.dataset for name, data in self.data.items()}
 
 
 def prepare(
@@ -83,16 +94,18 @@ def prepare(
         raise failure
     if shared["failure"] is not None:
         raise Error("the first process could not prepare the data", found=shared["failure"])
-    datasets = {}
-    for name in shared["datasets"]:
-        arrays = None if prepared is None else prepared.datasets[name].arrays()
+    data = {}
+    for name in shared["splits"]:
+        arrays = None if prepared is None else prepared.data[name].dataset.arrays()
         received = broadcast_arrays(arrays, device)
-        datasets[name] = (
-            TokenDataset.from_arrays(received) if prepared is None else prepared.datasets[name]
+        data[name] = (
+            TaskData(TokenDataset.from_arrays(received))
+            if prepared is None
+            else prepared.data[name]
         )
     return Prepared(
-        task=task_class(request.options["task"]).from_state(shared["task"]),
-        datasets=datasets,
+        task=task_class(shared["name"]).from_state(shared["task"]),
+        data=data,
         description=shared["description"],
         notes=tuple(shared["notes"]),
     )
@@ -103,8 +116,9 @@ def _shared_state(prepared: Prepared | None, failure: Error | None) -> dict[str,
         return {"failure": failure.problem if failure else None}
     return {
         "failure": None,
+        "name": prepared.task.name,
         "task": prepared.task.state(),
-        "datasets": list(prepared.datasets),
+        "splits": list(prepared.data),
         "description": prepared.description,
         "notes": list(prepared.notes),
     }
@@ -117,45 +131,96 @@ def _prepare_here(
     head: PreTrainedConfig,
     console: Console,
 ) -> Prepared:
-    options = request.options
+    architecture = _architecture(request, head)
+    options = {**request.all_options, "documents": _documents(request, architecture)}
     source = open_source(request.data, read_options(options))
     seed = int(request.training.get("seed", DEFAULTS["seed"]))
-    task = task_class(options["task"]).from_source(
-        source, options, head, head_is_fixed=request.model_name is None
+    name, reason = _task_name(request, source, head, architecture)
+    task = task_class(name).from_source(
+        source,
+        {**options, **task_options(name, request.task_options)},
+        head,
+        head_is_fixed=request.model_name is None,
     )
     splits, notes = _train_and_validation(source, task, options, seed)
-    datasets = {
-        name: tokenize(split, task, tokenizer, max_length, console)
+    data = {
+        name: task_data(split, task, tokenizer, max_length, console)
         for name, split in splits.items()
     }
-    cuts = (_truncation_note(name, data, max_length) for name, data in datasets.items())
-    all_notes = (*source.notes, *notes, *(note for note in cuts if note))
-    return Prepared(task, datasets, source.description, all_notes)
+    task_notes = [note for part in data.values() for note in part.notes]
+    cuts = (_truncation_note(name, part.dataset, max_length) for name, part in data.items())
+    all_notes = (*reason, *source.notes, *notes, *task_notes, *(note for note in cuts if note))
+    return Prepared(task, data, source.description, all_notes)
+
+
+def _architecture(request: Request, head: PreTrainedConfig) -> str:
+    """Gives the class of the model, as far as it is known before it is loaded."""
+    if request.model_name is None:
+        return type(request.model).__name__
+    return str((getattr(head, "architectures", None) or [""])[0])
+
+
+def _documents(request: Request, architecture: str) -> str | None:
+    """Says what a document of plain text is; None where text files are lines with labels.
+
+    A language model reads documents. Where no task is named, `corpus.txt` and `data/train.txt` can
+    mean nothing else; `data/train/0.txt` stays a file of a label.
+    """
+    given, task = request.task_options.get("documents"), request.options["task"]
+    if given is not None or task in DOCUMENT_TASKS:
+        return given or "auto"
+    if task != "auto" or not architecture.endswith(LANGUAGE_MODELS):
+        return None
+    if not isinstance(request.data, str | Path):
+        return None
+    path = Path(request.data).expanduser()
+    return "auto" if path.suffix == ".txt" or (path / "train.txt").is_file() else None
+
+
+def _task_name(
+    request: Request, source: Source, head: PreTrainedConfig, architecture: str
+) -> tuple[str, tuple[str, ...]]:
+    """Gives the name of the task, and a note on the reason where it was not given."""
+    given = request.options["task"]
+    if given != "auto":
+        return given, ()
+    name, reason = choose_task(
+        source.splits["train"].table.column_names,
+        request.options,
+        architecture,
+        encoder_decoder=bool(getattr(head, "is_encoder_decoder", False)),
+    )
+    return name, (f"task: {name}, because of {reason}; task= names another",)
 
 
 def read_options(options: Mapping[str, Any]) -> ReadOptions:
     """Picks the options that concern reading."""
+    source, target = options.get("source"), options.get("target")
     return ReadOptions(
+        parallel=(source, target) if source and target else None,
+        documents=options.get("documents"),
         layout=options["layout"],
         quoting=options["quoting"],
         encoding=options["encoding"],
-        text_columns=tuple(name for name in (options["text"], options["pair"]) if name),
+        text_columns=tuple(
+            options[name] for name in ("text", "pair", "source", "target") if options.get(name)
+        ),
     )
 
 
-def tokenize(
+def task_data(
     split: Split, task: Task, tokenizer: Tokenizer, max_length: int, console: Console
-) -> TokenDataset:
+) -> TaskData:
     """Tokenises a split under a progress bar."""
     with console.progress(f"tokenize {split.name}", split.table.num_rows) as progress:
-        return task.dataset(split, tokenizer, max_length, progress)
+        return task.data(split, tokenizer, max_length, progress)
 
 
 def _train_and_validation(
     source: Source, task: Task, options: Mapping[str, Any], seed: int
 ) -> tuple[dict[str, Split], list[str]]:
     """Gives the training split and the validation split, cut off when there is none."""
-    train, wanted = source.splits["train"], options["validation"]
+    train, wanted = source.splits["train"], _number_or_data(options["validation"])
     notes = []
     if "test" in source.splits:
         notes.append("the test split is left alone; result.evaluate(...) scores on it")
@@ -163,22 +228,33 @@ def _train_and_validation(
         notes.append("the data's own validation split is left out, as validation= asks")
     if wanted is None or wanted is False:
         return {"train": train}, notes
-    if not isinstance(wanted, str | float | int) or _is_path(wanted):
+    if not isinstance(wanted, str | Real) or _is_path(wanted):
         return {"train": train, "validation": _only_split(wanted, options)}, notes
     if wanted == "auto" and "validation" in source.splits:
         return {"train": train, "validation": source.splits["validation"]}, notes
     share = VALIDATION_SHARE if wanted == "auto" else _share(wanted)
-    train, validation = cut_validation(
-        train,
-        *task.strata(train),
-        fraction=share,
-        seed=seed,
-    )
+    train, validation = task.hold_out(train, fraction=share, seed=seed)
     notes.append(
         f"validation: {validation.table.num_rows:,} training rows were held back, "
-        f"{100 * share:g} % of each label (seed {seed})"
+        f"{100 * share:g} % (seed {seed})"
     )
     return {"train": train, "validation": validation}, notes
+
+
+def _number_or_data(wanted: Any) -> Any:
+    """Gives a share that was written as text as a number; no file is called 0.1."""
+    if isinstance(wanted, str) and wanted.strip().lower() in ("none", "false", "no", "off"):
+        raise ConfigurationError(
+            "validation is a word, not data",
+            place="argument validation",
+            found=repr(wanted),
+            expected='"auto", a share between 0 and 1, data, or None',
+            fix="pass validation=None to train without a validation split",
+        )
+    try:
+        return float(wanted) if isinstance(wanted, str) else wanted
+    except ValueError:
+        return wanted
 
 
 def _is_path(wanted: Any) -> bool:
@@ -189,7 +265,7 @@ def _only_split(data: Any, options: Mapping[str, Any]) -> Split:
     """Reads data given for validation alone; a single split is what is meant, whatever its name."""
     from dataclasses import replace
 
-    source = open_source(data, read_options(options), require_train=False)
+    source = open_source(data, read_options(options), require_train=False, argument="validation")
     name = "validation" if "validation" in source.splits else next(iter(source.splits))
     return replace(source.splits[name], name="validation")
 

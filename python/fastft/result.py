@@ -3,46 +3,39 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-import torch
-
-from fastft.console import Console
-from fastft.data.collator import DataCollatorWithPadding
-from fastft.data.dataloader import DataLoader
-from fastft.data.sources import open_source
-from fastft.data.token_dataset import TokenDataset
-from fastft.errors import DataError
-from fastft.preparation import read_options, tokenize
+from fastft.errors import ConfigurationError, OutputError
+from fastft.modeling.quiet import no_transformers_bars
+from fastft.request import check_path
 from fastft.training.output import RUN_FILE, save_files
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    import numpy as np
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from fastft.data.tokenizer import Tokenizer
+    from fastft.finetuned import FinetunedModel
     from fastft.tasks.base import Task
-    from fastft.training.trainer import Trainer
+    from fastft.training.trainer import Seq2SeqTrainer, Trainer
 
 
-@dataclass
+@dataclass(repr=False, eq=False)
 class FinetuneResult:
     """A finished run.
 
     Attributes:
+        finetuned: The trained model with tokenizer and task; what a folder is loaded to.
         model: The trained model.
         tokenizer: The tokenizer it was trained with.
+        task: The task, with its columns and labels.
         metrics: Final figures: `train_loss`, `eval_loss`, `eval_accuracy`, ...
+        report: What is no single number: for a classifier the confusion matrix.
         history: One entry for everything that was logged, in order.
         plan: Every argument of the run, no "auto" left.
         timing: `seconds_before_first_step`, `data_stall_share`, `step_ms`, `eval_s`.
         output_dir: The folder that holds the files.
         trainer: The Trainer, for those who want more.
-        task: The task, with its columns and labels.
         run_text: What `run.yaml` holds.
 
     Example:
@@ -50,64 +43,51 @@ class FinetuneResult:
         [{'label': 'positive', 'score': 0.98}]
     """
 
-    model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
+    finetuned: FinetunedModel
     metrics: dict[str, float]
     history: list[dict[str, Any]]
     plan: dict[str, Any]
     timing: dict[str, float | None]
     output_dir: Path
-    trainer: Trainer
-    task: Task
+    trainer: Trainer | Seq2SeqTrainer
     run_text: str
-    _encoder: Tokenizer
-    _options: Mapping[str, Any]
+    report: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def model(self) -> PreTrainedModel:
+        """The trained model."""
+        return self.finetuned.model
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The tokenizer it was trained with."""
+        return self.finetuned.tokenizer.hf
+
+    @property
+    def task(self) -> Task:
+        """The task, with its columns and labels."""
+        return self.finetuned.task
 
     def predict(
-        self, texts: Sequence[str], text_pair: Sequence[str] | None = None, *, batch_size: int = 32
+        self, inputs: Any, text_pair: Any = None, *, batch_size: int = 32, **options: Any
     ) -> list[dict[str, Any]]:
-        """Predicts for new texts.
+        """Predicts for new rows.
 
         Args:
-            texts: The texts.
+            inputs: A list of texts, or rows with the columns that the task reads (a list of dicts,
+                a table).
             text_pair: The second texts, for a task on pairs.
-            batch_size: Texts a forward pass.
+            batch_size: Rows a forward pass.
+            **options: What the task takes beyond that, for example `num_beams`.
 
         Returns:
-            One dict a text: `label` and `score` (its probability) for classification.
+            One dict a row: `label` and `score` (its probability) for classification.
 
         Raises:
-            DataError: A single text was given, not a list.
+            DataError: The rows are not what the task reads, or hold a text without a token.
+            ConfigurationError: `batch_size` is no whole number above 0.
         """
-        if isinstance(texts, str):
-            raise DataError(
-                "predict takes a list of texts",
-                place="argument texts",
-                found=f"one text, {texts[:40]!r}",
-                expected="a list",
-                fix="put the text into a list: predict([text])",
-            )
-        dataset = TokenDataset.from_texts(
-            list(texts),
-            self._encoder,
-            text_pair=None if text_pair is None else list(text_pair),
-            max_length=self.plan["max_length"],
-        )
-        if not len(dataset):
-            return []
-        return self.task.decode(self._logits(dataset, batch_size))
-
-    def _logits(self, dataset: TokenDataset, batch_size: int) -> np.ndarray:
-        collate = DataCollatorWithPadding(self.tokenizer)
-        loader: DataLoader[Any] = DataLoader(dataset, batch_size=batch_size, collate_fn=collate)
-        was_training = self.model.training
-        self.model.eval()
-        with torch.no_grad():
-            rows = [
-                self.model(**batch.to(self.model.device)).logits.float().cpu() for batch in loader
-            ]
-        self.model.train(was_training)
-        return torch.cat(rows).numpy()
+        return self.finetuned.predict(inputs, text_pair, batch_size=batch_size, **options)
 
     def evaluate(self, data: Any) -> dict[str, float]:
         """Scores the model on labelled data.
@@ -118,15 +98,23 @@ class FinetuneResult:
 
         Returns:
             The metrics of the task, `eval_` in front.
+
+        Raises:
+            Error: The data cannot be read, or its columns or labels are not those of the training.
         """
-        source = open_source(data, read_options(self._options), require_train=False)
-        names = [name for name in ("test", "validation", "train") if name in source.splits]
-        split = source.splits[names[0]]
-        dataset = tokenize(
-            split, self.task, self._encoder, self.plan["max_length"], Console(quiet=True)
-        )
-        metrics: dict[str, float] = self.trainer.evaluate(dataset)
-        return metrics
+        return self.finetuned.evaluate(data, trainer=self.trainer)
+
+    def merge(self) -> FinetuneResult:
+        """Puts the adapter of `train="lora"` into the weights; the model is a plain one then.
+
+        Returns:
+            This object; `.save(folder)` writes what plain Auto classes load.
+
+        Raises:
+            ConfigurationError: There is no adapter.
+        """
+        self.finetuned.merge()
+        return self
 
     def save(self, folder: str | Path) -> Path:
         """Saves weights, tokenizer, figures and `run.yaml` into a folder.
@@ -136,14 +124,53 @@ class FinetuneResult:
 
         Args:
             folder: The folder; other files in it stay.
+
+        Raises:
+            ConfigurationError: This can be no path.
+            OutputError: The folder cannot be written.
         """
+        check_path("folder", folder)
         folder = Path(folder).expanduser()
-        save_files(folder, self._write)
+        try:
+            with no_transformers_bars():
+                save_files(folder, self._write)
+        except OutputError:
+            raise
+        except OSError as error:
+            raise OutputError(
+                "the folder cannot be written",
+                place=f"argument folder={str(folder)!r}",
+                found=error.strerror or str(error),
+                expected="a folder in which files can be made",
+                fix="name a folder that you can write to",
+            ) from error
         return folder
 
+    def __repr__(self) -> str:
+        shown = ("train_loss", "eval_loss", "eval_accuracy")
+        figures = [f"{name}={self.metrics[name]:.4f}" for name in shown if name in self.metrics]
+        parts = [type(self.model).__name__, *figures, f"output_dir={str(self.output_dir)!r}"]
+        return f"FinetuneResult({', '.join(parts)})"
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        """Refuses to be pickled: the Trainer inside holds the machine's own things.
+
+        Raises:
+            ConfigurationError: Always.
+        """
+        raise ConfigurationError(
+            "a result can be neither pickled nor copied",
+            place="FinetuneResult",
+            found="a Trainer with its optimizer and callbacks",
+            expected="the files of the run, which hold weights, tokenizer and figures",
+            fix=f"load {str(self.output_dir)!r}, or what result.save(folder) wrote, with "
+            "fastft.load",
+        )
+
     def _write(self, folder: Path) -> None:
-        self.model.save_pretrained(folder)
-        self.tokenizer.save_pretrained(folder)
+        self.finetuned.write(folder)
+        if self.report:
+            (folder / "report.json").write_text(_json(self.report) + "\n", encoding="utf-8")
         (folder / RUN_FILE).write_text(self.run_text, encoding="utf-8")
         (folder / "metrics.json").write_text(_json(self.metrics) + "\n", encoding="utf-8")
         (folder / "timing.json").write_text(_json(self.timing) + "\n", encoding="utf-8")

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 import transformers
-from transformers import EarlyStoppingCallback, PrinterCallback
+from transformers import EarlyStoppingCallback
 
 from fastft._fastft import __version__
-from fastft.data.collator import DataCollatorWithPadding
-from fastft.modeling.load import no_transformers_bars
+from fastft.finetuned import FinetunedModel, reading_options
+from fastft.modeling.quiet import no_transformers_bars
 from fastft.result import FinetuneResult
 from fastft.training.distributed import is_main
-from fastft.training.output import RUN_FILE, write_text
+from fastft.training.fingerprint import FINGERPRINT, fingerprint_text
+from fastft.training.output import MANIFEST, RUN_FILE, short_path, write_text
 from fastft.training.plan import describe_plan
 from fastft.training.progress import ProgressCallback, TimingCallback
+from fastft.training.resume import set_aside
+from fastft.training.resumed_state import ResumedStateCallback, TrainLossCallback
 from fastft.training.run_file import run_file_text
-from fastft.training.trainer import Trainer
+from fastft.training.task_trainer import task_trainer
 
 if TYPE_CHECKING:
     from fastft.job import Job
+    from fastft.training.trainer import Trainer
 
 # Figures of transformers that are about speed, or that only it reads.
 UNSHOWN = ("_runtime", "_per_second", "_preparation_time")
@@ -49,41 +54,69 @@ def train(job: Job) -> FinetuneResult:
 def _train(job: Job) -> FinetuneResult:
     run_text = _run_text(job)
     if is_main():
-        # At the start already: a run that is killed can be run again, too.
-        write_text(job.output_dir / RUN_FILE, run_text)
+        _begin(job, run_text)
     trainer, progress = _trainer(job)
-    checkpoint = None if job.checkpoint is None else str(job.checkpoint)
+    checkpoint = job.resume.checkpoint
     if checkpoint is not None:
-        job.console.detail(f"goes on from {checkpoint}")
+        job.console.detail(f"goes on from {short_path(Path(checkpoint))}")
     try:
         output = trainer.train(resume_from_checkpoint=checkpoint)
     finally:
         progress.close()
-    metrics = {"train_loss": output.training_loss, **_final_evaluation(job, trainer)}
+    train_loss = _whole_train_loss(job, trainer, output.training_loss)
+    metrics = {"train_loss": train_loss, **_final_evaluation(job, trainer)}
     result = _result(job, trainer, metrics, run_text)
     if is_main():
         result.save(job.output_dir)
     return result
 
 
+def _begin(job: Job, run_text: str) -> None:
+    """Writes what a resume needs, at the start already: a run may be killed at any time."""
+    set_aside(job.resume.damaged)
+    # A finished run that is made longer is an interrupted one until it ends again.
+    (job.output_dir / MANIFEST).unlink(missing_ok=True)
+    write_text(job.output_dir / FINGERPRINT, fingerprint_text(job.fingerprint or {}))
+    write_text(job.output_dir / RUN_FILE, run_text)
+
+
+def _whole_train_loss(job: Job, trainer: Trainer, since_resume: float) -> float:
+    """Gives the mean over all steps of the run, those before a resume included."""
+    (losses,) = (
+        callback
+        for callback in trainer.callback_handler.callbacks
+        if isinstance(callback, TrainLossCallback)
+    )
+    mean = losses.mean()
+    if mean is None:
+        if job.resume.checkpoint is not None:
+            job.console.note(
+                "train_loss is the mean of the steps since the resume: the checkpoint does not "
+                "hold the sum of those before"
+            )
+        return since_resume
+    for entry in trainer.state.log_history[-1:]:
+        if "train_loss" in entry:
+            entry["train_loss"] = mean
+    return mean
+
+
 def _trainer(job: Job) -> tuple[Trainer, ProgressCallback]:
-    datasets = job.prepared.datasets
     progress = ProgressCallback(job.console)
     callbacks: list[Any] = [progress, TimingCallback(job.timing)]
     if job.request.options["early_stopping"] is not None:
         callbacks.append(EarlyStoppingCallback(job.request.options["early_stopping"]))
-    trainer = Trainer(
-        model=job.loaded.model,
-        args=job.training_arguments,
-        data_collator=DataCollatorWithPadding(job.tokenizer.hf),
-        train_dataset=datasets["train"],
-        eval_dataset=datasets.get("validation"),
-        processing_class=job.tokenizer.hf,
-        compute_metrics=job.prepared.task.compute_metrics,
+    trainer = task_trainer(
+        job.prepared.task,
+        job.loaded.model,
+        job.tokenizer.hf,
+        job.training_arguments,
+        job.prepared.data,
         callbacks=callbacks,
         timing=job.timing,
     )
-    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(TrainLossCallback(trainer))
+    trainer.add_callback(ResumedStateCallback(trainer))
     return trainer, progress
 
 
@@ -115,19 +148,23 @@ def _run_text(job: Job) -> str:
 
 
 def _result(job: Job, trainer: Trainer, metrics: dict[str, float], run_text: str) -> FinetuneResult:
-    return FinetuneResult(
+    finetuned = FinetunedModel(
         model=job.loaded.model,
-        tokenizer=job.tokenizer.hf,
+        tokenizer=job.tokenizer,
+        task=job.prepared.task,
+        max_length=job.max_length,
+        options=reading_options(job.request.all_options, job.prepared.task),
+    )
+    return FinetuneResult(
+        finetuned=finetuned,
         metrics=metrics,
         history=list(trainer.state.log_history),
         plan=job.plan,
         timing=job.timing.summary(),
         output_dir=job.output_dir,
         trainer=trainer,
-        task=job.prepared.task,
+        report=getattr(trainer.compute_metrics, "report", {}),
         run_text=run_text,
-        _encoder=job.tokenizer,
-        _options=job.request.options,
     )
 
 
@@ -136,4 +173,4 @@ def _say_result(job: Job, result: FinetuneResult) -> None:
     job.console.detail("  ".join(f"{name} {value:.4f}" for name, value in shown.items()))
     timing = {name: value for name, value in result.timing.items() if value is not None}
     job.console.detail("  ".join(f"{name} {value:g}" for name, value in timing.items()))
-    job.console.line(f"saved {job.output_dir}")
+    job.console.line(f"saved {short_path(job.output_dir)}")

@@ -59,6 +59,7 @@ def choose_trainable(model: PreTrainedModel, train: str, new_weights: Collection
         ConfigurationError: The model has no head apart from its body, no layers that could be told
             apart, or the user froze every weight.
     """
+    check_train_mode(train)
     if train in ("full", "lora"):
         _check_not_frozen(model)
         return

@@ -204,7 +204,9 @@ class ExactLossMixin(_StockTrainer):  # type: ignore[misc]  # transformers carri
         prefix = kwargs.get("metric_key_prefix", "eval")
         if mean is not None and f"{prefix}_loss" in output.metrics:
             output.metrics[f"{prefix}_loss"] = mean
-            derived = {} if self.loss_metrics is None else self.loss_metrics(mean)
+            # A smoothed loss is no cross entropy, so nothing that is one follows from it.
+            is_plain = self.loss_metrics is not None and not self.args.label_smoothing_factor
+            derived = self.loss_metrics(mean) if self.loss_metrics and is_plain else {}
             output.metrics.update({f"{prefix}_{name}": value for name, value in derived.items()})
         return output
 

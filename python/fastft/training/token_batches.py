@@ -85,7 +85,10 @@ class TokenBatchesMixin(_StockTrainer):  # type: ignore[misc]  # transformers ca
             options["batch_sampler"] = self._plan_sampler
         else:
             options["batch_size"] = batch_size
-            options["sampler"] = None if sampler_fn is None else sampler_fn(dataset)
+            # An evaluation keeps the order of the rows, which its predictions are scored against;
+            # the stock sampler sorts them by length where training does.
+            is_drawn = is_training and sampler_fn is not None
+            options["sampler"] = sampler_fn(dataset) if is_drawn else None
             options["drop_last"] = self.args.dataloader_drop_last
         return self.accelerator.prepare(DataLoader(dataset, **options))
 

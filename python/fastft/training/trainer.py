@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import warnings
 from typing import Any
 
 import transformers
+from transformers.trainer_utils import unwrap_peft_model
 
+from fastft.data.seq2seq_collator import DataCollatorForSeq2Seq
+from fastft.modeling.half_precision import safe_precision
 from fastft.training.exact_loss import ExactLossMixin
 from fastft.training.timing import Timing
 from fastft.training.token_batches import TokenBatchesMixin
@@ -19,12 +24,15 @@ class TrainerMixin(ExactLossMixin, TokenBatchesMixin):
 
     *Loss.* The loss of an optimizer step is the mean over its labels, however the step is split
     over accumulation and ranks. A loss that is NaN or infinite stops the run.
+
+    *Precision.* A T5 that is asked to train in float16 trains in bfloat16 or float32.
     """
 
     def __init__(self, *args: Any, timing: Timing | None = None, **kwargs: Any) -> None:
         if "tokenizer" in kwargs:
             kwargs.setdefault("processing_class", kwargs.pop("tokenizer"))
         self.timing = timing or Timing()
+        args, kwargs = _in_safe_precision(args, kwargs)
         super().__init__(*args, **kwargs)
 
 
@@ -50,3 +58,27 @@ class Seq2SeqTrainer(TrainerMixin, transformers.Seq2SeqTrainer):  # type: ignore
         ...                          train_dataset=tokens,
         ...                          processing_class=tokenizer)   # doctest: +SKIP
     """
+
+    def _token_collator(self) -> Any:
+        if self._collator_was_given or self.processing_class is None:
+            return super()._token_collator()
+        return DataCollatorForSeq2Seq(self.processing_class, model=unwrap_peft_model(self.model))
+
+
+def _in_safe_precision(
+    args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Changes the training arguments, a copy of them, where float16 would make the loss NaN."""
+    given = dict(zip(("model", "args"), args, strict=False)) | kwargs
+    arguments, config = given.get("args"), getattr(given.get("model"), "config", None)
+    if arguments is None or not (arguments.fp16 or arguments.fp16_full_eval):
+        return args, kwargs
+    asked = {name: getattr(arguments, name) for name in ("fp16", "fp16_full_eval")}
+    changes, note = safe_precision(asked, getattr(config, "model_type", None), arguments.device)
+    if note is None:
+        return args, kwargs
+    warnings.warn(note, stacklevel=3)
+    safe = dataclasses.replace(arguments, **changes)
+    if len(args) > 1:
+        return (args[0], safe, *args[2:]), kwargs
+    return args, {**kwargs, "args": safe}
