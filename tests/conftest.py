@@ -6,14 +6,19 @@ import os
 
 # Before anything imports huggingface_hub: no test may reach the network.
 os.environ["HF_HUB_OFFLINE"] = "1"
+# Small models are no faster on several threads, and much slower where others use the cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # The Python package tokenizers warns on stderr in every fork that follows its use of threads.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import importlib.util
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -58,3 +63,17 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.tiny import save_tiny_bert
 
     return save_tiny_bert(tmp_path_factory.mktemp("tiny") / "tiny-bert")
+
+
+@pytest.fixture(autouse=True)
+def _threads(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Gives the slow proofs, which train real models, all cores."""
+    if request.node.get_closest_marker("slow") is None:
+        yield
+        return
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(os.cpu_count() or 1)
+    yield
+    torch.set_num_threads(before)
