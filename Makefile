@@ -7,6 +7,9 @@ PYTHON ?= python3
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
+# Small tests take a thread each, so two files run at a time; the slow proofs take all cores.
+PARALLEL := --numprocesses 2 --dist loadfile
+
 RUST := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml)
 
 .DEFAULT_GOAL := help
@@ -44,10 +47,11 @@ demo: $(VENV)/.demo ## Build, install, and fine-tune a small model on real text 
 	$(BIN)/python examples/demo.py
 
 test: $(VENV)/.dev lint typecheck rust-test ## Run every test, lint and type check (under 15 minutes)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 test-all: $(VENV)/.dev lint typecheck rust-test deny ## Run every proof in full, on ../shared too (under 75 minutes)
-	$(BIN)/python -m pytest -m "slow or not slow" --durations=20
+	$(BIN)/python -m pytest $(PARALLEL)
+	$(BIN)/python -m pytest -m slow --durations=20
 
 test-floor: tools ## Run a smoke subset on the oldest torch and transformers that are supported
 	test -x .venv-floor/bin/uv || { $(PYTHON) -m venv .venv-floor && .venv-floor/bin/python -m pip install --quiet uv; }
