@@ -234,10 +234,11 @@ def _train_and_validation(
         return {"train": train, "validation": source.splits["validation"]}, notes
     share = VALIDATION_SHARE if wanted == "auto" else _share(wanted)
     train, validation = task.hold_out(train, fraction=share, seed=seed)
-    notes.append(
-        f"validation: {validation.table.num_rows:,} training rows were held back, "
-        f"{100 * share:g} % (seed {seed})"
+    held_back = validation.table.num_rows
+    rows = (
+        f"{held_back:,} training rows were" if held_back > 1 else "a part of the training data was"
     )
+    notes.append(f"validation: {rows} held back, {100 * share:g} % (seed {seed})")
     return {"train": train, "validation": validation}, notes
 
 
