@@ -91,7 +91,7 @@ def test_warmup_longer_than_the_run_is_a_warning_otherwise(tiny_bert, capsys):
     ("name", "value", "expected"),
     [
         *((name, value, "the name of a column") for name in ("text", "pair", "label")
-          for value in (3, ["text"], b"text")),
+          for value in (3, [3], b"text")),
         ("layout", 3, "the name of a layout"), ("layout", None, "the name of a layout"),
         ("encoding", 3, "the name of an encoding"),
         ("quoting", "x", "True or False"), ("quoting", None, "True or False"),

@@ -34,7 +34,7 @@ def finetune(
     tokenizer: PreTrainedTokenizerBase | str | Path | None = None,
     text: str | None = None,
     pair: str | None = None,
-    label: str | None = None,
+    label: str | Sequence[str] | None = None,
     label_names: Sequence[str] | None = None,
     layout: str = "auto",
     quoting: bool = False,
@@ -62,7 +62,8 @@ def finetune(
         tokenizer: The tokenizer; needed when `model` is an object, else the model's own.
         text: The text column. Recognised by its name when not given.
         pair: The second text column, for tasks on sentence pairs.
-        label: The label column. Recognised by its name when not given.
+        label: The label column, or a list of columns of 0 and 1, a class each. Recognised by its
+            name when not given.
         label_names: The classes in the order of their ids, when the data does not say.
         layout: How a folder is read: "auto", "table", "label-files" or "label-folders".
         quoting: Whether quotes enclose fields in tsv files.
@@ -117,12 +118,15 @@ def finetune(
         return run(job)
 
 
-def check(model: str | Path | PreTrainedModel, data: Any, **arguments: Any) -> CheckReport:
+def check(
+    model: str | Path | PreTrainedModel, data: Any, task: str = "auto", **arguments: Any
+) -> CheckReport:
     """Looks at everything that `finetune` would look at, and trains nothing, writes nothing.
 
     Args:
         model: As in `finetune`.
         data: As in `finetune`.
+        task: As in `finetune`.
         **arguments: Every other argument of `finetune`.
 
     Returns:
@@ -131,6 +135,7 @@ def check(model: str | Path | PreTrainedModel, data: Any, **arguments: Any) -> C
     Raises:
         Error: The run could not start.
     """
+    arguments["task"] = task
     parameters = inspect.signature(finetune).parameters
     options = {name: arguments.pop(name, parameters[name].default) for name in OPTION_NAMES}
     quiet = arguments.pop("quiet", False)

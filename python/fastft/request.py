@@ -120,8 +120,9 @@ def check_options(options: Mapping[str, Any], quiet: Any) -> None:
     Raises:
         ConfigurationError: One of them cannot be what it should be.
     """
-    for name in ("text", "pair", "label"):
+    for name in ("text", "pair"):
         _check_type(name, options[name], str, "the name of a column", f"'my_{name}'", none=True)
+    _check_label(options["label"])
     _check_type("layout", options["layout"], str, "the name of a layout", "'auto'")
     _check_type(
         "encoding", options["encoding"], str, "the name of an encoding", "'utf-8'", none=True
@@ -134,6 +135,23 @@ def check_options(options: Mapping[str, Any], quiet: Any) -> None:
         check_path("output_dir", given)
     if isinstance(options["tokenizer"], str | Path):
         check_path("tokenizer", options["tokenizer"])
+
+
+def _check_label(value: Any) -> None:
+    """Refuses what is neither the name of a column nor a list of different ones."""
+    if not isinstance(value, list | tuple):
+        _check_type("label", value, str, "the name of a column", "'my_label'", none=True)
+        return
+    names = [name for name in value if isinstance(name, str)]
+    if value and len(set(names)) == len(value):
+        return
+    raise ConfigurationError(
+        "label is no list of columns",
+        place="argument label",
+        found=clipped(value),
+        expected="the name of a column of 0 and 1 for each class, each of them once",
+        fix="correct the list, or pass label='my_label'",
+    )
 
 
 def _check_type(

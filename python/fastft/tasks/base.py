@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from fastft.data.collator import DataCollatorWithPadding
-from fastft.errors import ColumnError, DataError, nearest
+from fastft.errors import ColumnError, ConfigurationError, DataError, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -235,9 +235,11 @@ def find_column(split: Split, given: str | None, usual: Sequence[str], argument:
 
     Raises:
         ColumnError: No column has that name, or none is recognised.
+        ConfigurationError: What was given is no name.
     """
     names = list(split.table.column_names)
     if given is not None:
+        _check_name(given, argument)
         if given in names:
             return given
         close = nearest(given, names)
@@ -258,6 +260,17 @@ def find_column(split: Split, given: str | None, usual: Sequence[str], argument:
         expected="one of " + ", ".join(map(repr, usual)),
         fix=_fix_of_unknown(names, usual, argument),
     )
+
+
+def _check_name(given: Any, argument: str) -> None:
+    if not isinstance(given, str):
+        raise ConfigurationError(
+            f"{argument} is of the wrong type",
+            place=f"argument {argument}",
+            found=f"{given!r} ({type(given).__name__})",
+            expected="the name of a column, or None",
+            fix=f"pass {argument}='my_{argument}', or leave {argument} out",
+        )
 
 
 def _fix_of_unknown(names: list[str], usual: Sequence[str], argument: str) -> str:

@@ -156,21 +156,48 @@ def label_lists(split: Split, column: str, separator: str | None) -> Any:
             expected="a list; an empty one where no class applies",
             fix="write an empty list, or drop the row",
         )
-    if separator is not None:
-        values = _split_texts(values, separator)
-    lists = values.cast(pa.list_(pa.large_string()))
+    lists = _as_lists(values, split, column, separator)
     inside = lists.flatten()
-    if inside.null_count:
-        position = int(pc.index(inside.is_null(), True).as_py())
+    missing = pc.fill_null(pc.equal(pc.utf8_trim_whitespace(inside), ""), True)
+    if pc.any(missing).as_py():
+        position = int(pc.index(missing, True).as_py())
         row = int(np.searchsorted(lists.offsets.to_numpy(), position, side="right")) - 1
         raise LabelError(
             "a label in the list is missing",
             place=split.place(row, column),
-            found="null",
+            found="null" if inside[position].as_py() is None else repr(inside[position].as_py()),
             expected="names or whole numbers",
             fix="take it out of the list",
         )
     return lists
+
+
+def _as_lists(values: Any, split: Split, column: str, separator: str | None) -> Any:
+    """Turns a column into lists of strings.
+
+    Raises:
+        LabelError: It holds neither lists of names, nor text where a separator was given.
+    """
+    try:
+        if separator is None:
+            return values.cast(pa.list_(pa.large_string()))
+        if not pa.types.is_floating(values.type):
+            return _split_texts(values.cast(pa.large_string()), separator)
+    except pa.ArrowException:
+        pass  # said below: Arrow's words name neither the column nor what to do
+    is_text = pa.types.is_string(values.type) or pa.types.is_large_string(values.type)
+    fix = "name the column that lists the classes with label="
+    if separator is not None:
+        fix = "remove label_separator"
+    elif is_text:
+        fix = "pass label_separator=, what stands between the classes of a row"
+    raise LabelError(
+        "the column cannot hold any number of classes a row",
+        place=f"{split.name} split, column {column!r}",
+        found=f"type {values.type}",
+        expected="lists of names" if separator is None else "text that label_separator cuts",
+        fix=fix,
+    )
 
 
 def _split_texts(values: pa.Array, separator: str) -> pa.Array:
@@ -205,7 +232,7 @@ def _indicator(split: Split, column: str) -> np.ndarray:
     values = require_column(split, column)
     try:
         numbers = values.cast(pa.float64()).to_numpy(zero_copy_only=False)
-    except pa.ArrowInvalid:
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         numbers = np.full(len(values), np.nan)
     wrong = np.flatnonzero((numbers != 0) & (numbers != 1))
     if wrong.size:

@@ -67,11 +67,31 @@ def read_target(
             expected=SingleLabel.problem_type,
             fix="remove class_weights",
         )
+    _refuse_unread(kind, columns, options)
     if kind == Regression.problem_type:
         return Regression(columns[0])
     if kind == MultiLabel.problem_type:
         return _multi_label(train, columns, options)
     return _single_label(source, columns[0], options, head, head_is_fixed)
+
+
+def _refuse_unread(kind: str, columns: tuple[str, ...], options: Mapping[str, Any]) -> None:
+    """Refuses options that nothing would look at."""
+    has_several = len(columns) > 1
+    unread = {
+        "label_separator": kind != MultiLabel.problem_type or has_several,
+        "label_names": kind == Regression.problem_type or has_several,
+    }
+    for name, nobody_reads in unread.items():
+        if nobody_reads and options[name] is not None:
+            raise ConfigurationError(
+                f"{name} has no meaning for these labels",
+                place=f"argument {name}",
+                found=f"{options[name]!r} with "
+                + ("a column for each class, which names it" if has_several else kind),
+                expected="one column of classes",
+                fix=f"remove {name}",
+            )
 
 
 def label_columns(train: Split, label: Any) -> tuple[str, ...]:
@@ -106,6 +126,14 @@ def _multi_label(train: Split, columns: tuple[str, ...], options: Mapping[str, A
     if len(columns) > 1:
         return MultiLabel(columns, columns)
     separator, given = options["label_separator"], options["label_names"]
+    if separator is not None and not (isinstance(separator, str) and separator):
+        raise ConfigurationError(
+            "label_separator separates nothing",
+            place="argument label_separator",
+            found=repr(separator),
+            expected="what stands between two classes in the label column, such as ';', or None",
+            fix="pass label_separator=';', or leave it out",
+        )
     names = (
         listed_names(train, columns[0], separator) if given is None else checked_label_names(given)
     )
