@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # The strata of a held-back share: so many intervals with equally many rows.
 NUM_STRATA = 5
+# The square of a larger number is infinite in the float32 of the loss.
+MOST = 1e18
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ def numbers(split: Split, column: str) -> np.ndarray:
     """Takes a column of numbers, float64 (B,).
 
     Raises:
-        LabelError: A value is missing, no number, or infinite.
+        LabelError: A value is missing, no number, infinite, or too large to be squared.
     """
     values = require_column(split, column)
     try:
@@ -105,17 +107,24 @@ def numbers(split: Split, column: str) -> np.ndarray:
         found = values.cast(pa.float64()).to_numpy(zero_copy_only=False)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         found = np.array([_number(value) for value in values.to_pylist()])
-    wrong = np.flatnonzero(~np.isfinite(found))
-    if wrong.size:
-        row = int(wrong[0])
-        raise LabelError(
-            "the label is no number",
-            place=split.place(row, column),
-            found=f"{values[row].as_py()!r} ({wrong.size:,} such rows)",
-            expected="a finite number, as the other rows have",
-            fix="correct the value or drop the row",
-        )
+    _refuse(~np.isfinite(found), split, column, "the label is no number", "a finite number")
+    too_large = "the label is too large for a squared error"
+    _refuse(np.abs(found) > MOST, split, column, too_large, f"a number of at most {MOST:g} in size")
     return np.asarray(found, np.float64)
+
+
+def _refuse(wrong: np.ndarray, split: Split, column: str, problem: str, expected: str) -> None:
+    rows = np.flatnonzero(wrong)
+    if not rows.size:
+        return
+    row = int(rows[0])
+    raise LabelError(
+        problem,
+        place=split.place(row, column),
+        found=f"{require_column(split, column)[row].as_py()!r} ({rows.size:,} such rows)",
+        expected=f"{expected}, as the other rows have",
+        fix="correct the value or drop the row",
+    )
 
 
 def _number(value: Any) -> float:

@@ -14,6 +14,9 @@ from fastft.tasks.target import Target, softmax
 if TYPE_CHECKING:
     from fastft.data.sources import Split
 
+# Weights beyond these make a loss of float32 zero or infinite.
+LEAST_WEIGHT, MOST_WEIGHT = 1e-30, 1e30
+
 
 @dataclass(frozen=True)
 class SingleLabel(Target):
@@ -153,8 +156,9 @@ def read_class_weights(given: Any, names: tuple[str, ...], ids: np.ndarray) -> t
             hint = f"; did you mean {close[0]!r}?" if close else ""
             raise _weights_error(f"the class {name!r}", f"classes of the data{hint}", names)
         is_number = isinstance(weight, int | float) and not isinstance(weight, bool)
-        if not is_number or not 0 < weight < float("inf"):
-            raise _weights_error(f"{weight!r} for {name!r}", "numbers above 0", names)
+        if not is_number or not LEAST_WEIGHT <= weight <= MOST_WEIGHT:
+            expected = f"numbers above 0, from {LEAST_WEIGHT:g} to {MOST_WEIGHT:g}"
+            raise _weights_error(f"{weight!r} for {name!r}", expected, names)
     return tuple(float(weights.get(name, 1.0)) for name in names)
 
 

@@ -10,7 +10,7 @@ from fastft.data.collator import DataCollatorWithPadding
 from fastft.data.diagnose import row_places
 from fastft.data.splits import cut_validation
 from fastft.data.token_dataset import TokenDataset
-from fastft.errors import ConfigurationError
+from fastft.errors import ArgumentError, ConfigurationError
 from fastft.tasks.base import (
     Task,
     TaskData,
@@ -223,7 +223,19 @@ class TextClassification(Task):
         return self.target.report(_logits(prediction), prediction.label_ids)
 
     def predict(self, split: Split, inference: Inference) -> list[dict[str, Any]]:
-        """Gives `label` and `score`, or `labels` and `scores`, or `value`, for each row."""
+        """Gives `label` and `score`, or `labels` and `scores`, or `value`, for each row.
+
+        Raises:
+            ArgumentError: An option was given; there is none.
+        """
+        for name, value in inference.options.items():
+            raise ArgumentError(
+                f"{name} is no option of a prediction of the task {self.name}",
+                place=f"argument {name}",
+                found=f"{name}={value!r}"[:80],
+                expected="none but text_pair and batch_size",
+                fix=f"remove {name}",
+            )
         dataset = self._tokens(split, inference.tokenizer, inference.max_length)
         inference.check(dataset, split)
         collator = DataCollatorWithPadding(inference.tokenizer)
