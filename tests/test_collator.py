@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from transformers.utils import PaddingStrategy
 
 import fastft
-from fastft.data.collator import DataCollatorWithPadding
+from fastft.data.collator import DataCollatorWithPadding, FixedWidthCollator
 from fastft.data.token_dataset import TokenDataset
 from fastft.data.type_ids import TypeIds
 from tests.tiny import sentences, tiny_tokenizer
@@ -225,3 +225,11 @@ def test_a_user_may_write_into_a_batch(dataset: TokenDataset) -> None:
     for tensor in batch.values():
         tensor.fill_(3)
     assert dataset[0] == before
+
+
+def test_one_width_for_every_batch_is_that_of_the_longest_row(dataset):
+    collate = FixedWidthCollator(HF)
+    width = int(dataset.lengths.max())
+    stock = transformers.DataCollatorWithPadding(HF, padding="max_length", max_length=width)
+    for rows in ([0], [3, 1, 4]):
+        assert_same(collate(dataset.__getitems__(rows)), stock([dataset[row] for row in rows]))

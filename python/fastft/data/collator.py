@@ -62,3 +62,25 @@ class DataCollatorWithPadding(RustPadding, transformers.DataCollatorWithPadding)
             if name in batch:
                 batch["labels"] = batch.pop(name)
         return as_batch(batch, indices)
+
+
+@dataclass
+class FixedWidthCollator:
+    """Pads every batch to the longest row of its data set.
+
+    Some heads take a softmax over all positions, padding included, so that their loss depends on
+    the width; with one width for all it does not depend on which rows share a batch.
+
+    Args:
+        tokenizer: A tokenizer of transformers; it says how to pad.
+    """
+
+    tokenizer: Any
+
+    def __call__(self, features: list[dict[str, Any]]) -> Any:
+        """Pads `features`; rows that are no `BatchReference` are padded to the longest of them."""
+        if not isinstance(features, BatchReference):
+            return DataCollatorWithPadding(self.tokenizer)(features)
+        width = int(features.dataset.lengths.max())
+        padding = DataCollatorWithPadding(self.tokenizer, padding="max_length", max_length=width)
+        return padding(features)

@@ -147,6 +147,14 @@ def refuse_narrow(
             fix="raise max_length=, or shorten the question",
         )
     is_tight = room <= stride
+    if stride >= max_length - special:
+        raise ConfigurationError(
+            "stride is as long as a window",
+            place="argument stride",
+            found=f"{stride}, and max_length {max_length} with {special} special tokens",
+            expected="a stride below what a window holds of the context",
+            fix=f"pass stride={default_stride(max_length - special)}, or leave stride out",
+        )
     # A mask rather than take(), which joins chunks: over 2 GiB they do not fit into one.
     context_lengths = _lengths(tokenizer, contexts.filter(pa.array(is_tight)))
     tight = np.flatnonzero(is_tight)

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from fastft.data.collator import DataCollatorWithPadding
+from fastft.data.collator import DataCollatorWithPadding, FixedWidthCollator
+from fastft.errors import ConfigurationError
 from fastft.tasks.answer_faults import counted, faults_note, refuse_blank
 from fastft.tasks.answer_search import Search, checked_search, refuse_other_columns
 from fastft.tasks.answer_spans import require_order, stacked, token_positions
@@ -37,7 +38,12 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
     from numpy.typing import NDArray
-    from transformers import EvalPrediction, PreTrainedConfig
+    from transformers import (
+        EvalPrediction,
+        PreTrainedConfig,
+        PreTrainedModel,
+        PreTrainedTokenizerBase,
+    )
 
     from fastft.data.sources import Source, Split
     from fastft.data.tokenizer import Tokenizer
@@ -152,6 +158,22 @@ class QuestionAnswering(Task):
         problem = self.search.why_not_auto(has_validation=self._validation is not None)
         return [] if problem is None else [problem]
 
+    def check_arguments(self, arguments: Mapping[str, Any]) -> None:
+        """Refuses label smoothing, which the losses of start and end do not know.
+
+        Raises:
+            ConfigurationError: It was asked for.
+        """
+        smoothing = arguments.get("label_smoothing_factor", 0)
+        if smoothing:
+            raise ConfigurationError(
+                "label smoothing has no effect on question answering",
+                place="argument label_smoothing_factor",
+                found=str(smoothing),
+                expected="0",
+                fix="remove label_smoothing_factor",
+            )
+
     @property
     def input_columns(self) -> tuple[str, ...]:
         """The question and its context."""
@@ -260,6 +282,12 @@ class QuestionAnswering(Task):
         return metrics
 
     # -- prediction --------------------------------------------------------------------------
+
+    def collator(
+        self, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel | None, seed: int = 0
+    ) -> FixedWidthCollator:
+        """Gives what pads windows to one width: the head's softmax counts padding, too."""
+        return FixedWidthCollator(tokenizer)
 
     def predict(self, split: Split, inference: Inference) -> list[dict[str, Any]]:
         """Finds the answer to each question.
