@@ -45,6 +45,10 @@ def test_a_whole_step_has_the_share_one_exactly():
     assert float(loss_share(count, count, 1)) == 1.0
 
 
+def test_a_step_without_a_label_has_no_share_and_no_nan():
+    assert float(loss_share(torch.tensor(0), torch.tensor(0), 1)) == 0.0
+
+
 def test_next_token_losses_are_known_by_the_class_of_the_model():
     from transformers import GPT2Config, GPT2LMHeadModel
 

@@ -81,4 +81,5 @@ def loss_share(count: torch.Tensor, step_count: torch.Tensor, num_ranks: int) ->
     Returns:
         A scalar float32 tensor; exactly 1.0 when the micro-batch is the whole step.
     """
-    return count.to(step_count.device) * num_ranks / step_count
+    # A step without any label (short rows of a masked language model) has a loss of 0, not 0 / 0.
+    return count.to(step_count.device) * num_ranks / step_count.clamp(min=1)
