@@ -17,6 +17,7 @@ from fastft.data.token_dataset import TokenDataset
 from fastft.errors import ConfigurationError, Error, TokenizerError
 from fastft.tasks.base import TaskData
 from fastft.tasks.registry import choose_task, task_class, task_options
+from fastft.tasks.supervision import percent
 from fastft.training.distributed import broadcast_arrays, broadcast_json, is_main
 from fastft.training.plan import DEFAULTS
 
@@ -290,8 +291,8 @@ def _truncation_note(name: str, dataset: TokenDataset, max_length: int) -> str |
     share = 100 * rows / len(dataset)
     lost = 100 * dataset.num_truncated_tokens / (dataset.num_tokens + dataset.num_truncated_tokens)
     return (
-        f"{rows:,} of {len(dataset):,} {name} rows ({share:.2g} %) were cut to {max_length} tokens "
-        f"and lose {dataset.num_truncated_tokens:,} tokens ({lost:.2g} % of all)"
+        f"{rows:,} of {len(dataset):,} {name} rows ({percent(share)}) were cut to {max_length} "
+        f"tokens and lose {dataset.num_truncated_tokens:,} tokens ({percent(lost)} of all)"
     )
 
 

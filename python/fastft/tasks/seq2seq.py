@@ -154,8 +154,9 @@ class Seq2Seq(Task):
         return {"predict_with_generate": True, "generation_max_length": length}
 
     def check_arguments(self, arguments: Mapping[str, Any]) -> None:
-        """Refuses to generate beyond the positions of the decoder."""
+        """Refuses to generate nothing, too much, or by a configuration that is not there."""
         checks.check_generation_length(arguments, self.max_positions)
+        checks.check_generation_config(arguments.get("generation_config"))
 
     @property
     def input_columns(self) -> tuple[str, ...]:
@@ -181,6 +182,7 @@ class Seq2Seq(Task):
             DataError: A text is missing, or no row has both texts.
             ConfigurationError: A length has no room, or a language is not the tokenizer's.
         """
+        checks.check_prefix(self.prefix, tokenizer, max_length)
         sources, targets = self._texts(split)
         kept = ~(is_blank(sources) | is_blank(targets))
         checks.require_rows(kept, split)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 
 from fastft.errors import ArgumentError, ConfigurationError, DataError, Error, TokenizerError
+from fastft.tasks.supervision import percent
 from fastft.tasks.text_metrics import num_without_words
 from fastft.tasks.text_pairs import is_blank, texts_of
 
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
     from fastft.data.sources import Source, Split
+    from fastft.data.tokenizer import Tokenizer
     from fastft.tasks.target_texts import Targets
 
 # Options of other tasks -> what takes their place here; None where nothing does.
@@ -99,6 +103,56 @@ def check_generation_length(arguments: Mapping[str, Any], positions: int | None)
             expected=f"at most {positions}",
             fix=f"pass generation_max_length={positions}, or leave it out",
         )
+    if length is not None and length < 2:
+        raise ConfigurationError(
+            "an evaluation would write nothing",
+            place="argument generation_max_length",
+            found=str(length),
+            expected="2 or more: the first token is the one that starts the decoder",
+            fix="leave generation_max_length out",
+        )
+
+
+def check_prefix(prefix: str, tokenizer: Tokenizer, max_length: int) -> None:
+    """Raises for a prefix that leaves the sources no room.
+
+    Raises:
+        ConfigurationError: Prefix and special tokens fill `max_length`.
+    """
+    if not prefix:
+        return
+    length = int(tokenizer.encode(pa.array([prefix]), add_special_tokens=False).row_offsets[-1])
+    special = int(tokenizer.hf.num_special_tokens_to_add())
+    if length + special >= max_length:
+        raise ConfigurationError(
+            "the prefix leaves no room for the source",
+            place="argument prefix",
+            found=f"{length} tokens and {special} special ones, of at most {max_length}",
+            expected="a prefix much shorter than max_length",
+            fix="shorten prefix, or raise max_length",
+        )
+
+
+def check_generation_config(given: Any) -> None:
+    """Raises for a generation configuration that cannot be read, which the Trainer would open.
+
+    Raises:
+        ConfigurationError: There is none of that name, or it is damaged.
+    """
+    if not isinstance(given, str | os.PathLike):
+        return
+    from transformers import Seq2SeqTrainer
+
+    try:
+        Seq2SeqTrainer.load_generation_config(given)
+    except (OSError, ValueError, TypeError) as error:
+        raise ConfigurationError(
+            "the generation configuration cannot be read",
+            place="argument generation_config",
+            found=f"{str(given)!r}: {str(error).splitlines()[0]}",
+            expected="a file generation_config.json, its folder, or a model on the hub",
+            fix="correct generation_config, or leave it out",
+        ) from error
 
 
 def vocab_size(head: PreTrainedConfig | None) -> int | None:
@@ -214,9 +268,9 @@ def target_notes(name: str, targets: Targets, max_target_length: int) -> list[st
         lost = targets.num_truncated_tokens
         share = 100 * lost / (len(labels.values) + lost)
         notes.append(
-            f"{rows:,} of {len(labels):,} {name} targets ({100 * rows / len(labels):.2g} %) were "
-            f"cut to {max_target_length} tokens and lose {lost:,} tokens ({share:.2g} % of all); "
-            "raise max_target_length to keep them"
+            f"{rows:,} of {len(labels):,} {name} targets ({percent(100 * rows / len(labels))}) "
+            f"were cut to {max_target_length} tokens and lose {lost:,} tokens ({percent(share)} of "
+            "all); raise max_target_length to keep them"
         )
     if targets.end_was_added and name == "train":
         notes.append("the tokenizer ends no text: its eos_token is put behind every target")

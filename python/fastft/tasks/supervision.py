@@ -46,3 +46,13 @@ def supervision_notes(
     places = "; ".join(split.place(int(row)) for row in rows[:_MOST_PLACES])
     more = f"; and {count - _MOST_PLACES:,} more" if count > _MOST_PLACES else ""
     return (f"{split.name}: in {share} {problem}: {places}{more}",)
+
+
+def percent(share: float) -> str:
+    """Writes a share in per cent with two digits.
+
+    Example:
+        >>> percent(0.0123), percent(99.8)
+        ('0.012 %', '100 %')
+    """
+    return f"{float(f'{share:.2g}'):g} %"
