@@ -115,3 +115,23 @@ def test_one_command_does_what_one_call_does(task, tmp_path):
     assert json.loads(figures)["eval_loss"] == pytest.approx(
         result.evaluate(data)["eval_loss"], rel=1e-6
     )
+
+
+@pytest.mark.parametrize("task", CASES)
+def test_no_loss_depends_on_how_rows_are_batched(task, tmp_path):
+    """The evaluation loss for every batch size; the curve for every split of a step."""
+    save_model, write_data, options, _ = CASES[task]
+    model, data = save_model(tmp_path / "model"), write_data(tmp_path)
+    losses, curves = [], []
+    for batch_size, accumulation in ((8, 1), (4, 2), (1, 8)):
+        result = fastft.finetune(
+            model, data, task, quiet=True, output_dir=tmp_path / f"{batch_size}", **options,
+            max_steps=4, learning_rate=1e-3, logging_steps=1, dropout=0.0,
+            per_device_train_batch_size=batch_size, per_device_eval_batch_size=batch_size,
+            gradient_accumulation_steps=accumulation, save_strategy="no",
+        )  # fmt: skip
+        losses.append(result.metrics["eval_loss"])
+        curves.append([entry["loss"] for entry in result.history if "loss" in entry])
+    assert losses[1:] == pytest.approx([losses[0]] * 2, rel=1e-6)
+    for curve in curves[1:]:
+        assert curve == pytest.approx(curves[0], rel=1e-5)
