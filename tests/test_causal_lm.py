@@ -510,3 +510,8 @@ def test_a_pretrained_llama_learns_a_novel(shared_data, tmp_path):
     losses = [entry["eval_loss"] for entry in result.history if "eval_loss" in entry]
     assert losses[0] > 1.9
     assert losses[-1] < 1.7
+
+
+def test_texts_without_labels_are_documents_for_a_decoder(tmp_path):
+    report = fastft.check(save_tiny_gpt2(tmp_path / "gpt2"), stories(20), quiet=True, use_cpu=True)
+    assert report.plan["task"] == "causal-lm"

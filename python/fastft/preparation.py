@@ -172,6 +172,8 @@ def _documents(request: Request, architecture: str) -> str | None:
         return given or "auto"
     if task != "auto" or not architecture.endswith(LANGUAGE_MODELS):
         return None
+    if isinstance(request.data, list):
+        return "auto" if request.data and isinstance(request.data[0], str) else None
     if not isinstance(request.data, str | Path):
         return None
     path = Path(request.data).expanduser()

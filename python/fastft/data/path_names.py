@@ -173,13 +173,15 @@ def refuse_type(path: Path) -> None:
             "a .txt file alone says nothing about labels",
             place=str(path),
             expected="a folder with a .txt file per label (train/0.txt), or a table",
-            fix=f"name files by label inside a folder: {path.stem}/<label>.txt",
+            fix=f"name files by label inside a folder: {path.stem}/<label>.txt; plain text for a "
+            'language model: task="causal-lm" or "masked-lm"',
         )
     raise DataError(
         f"files of type {path.suffix or 'without suffix'!r} cannot be read",
         place=str(path),
         expected=", ".join(TABLE_FORMATS),
-        fix="save the data as one of these types, or pass it as a Python object",
+        fix="save the data as one of these types, or pass it as a Python object; plain text for a "
+        'language model: task="causal-lm" or "masked-lm"',
     )
 
 
