@@ -247,9 +247,8 @@ class Job:
         task = self.prepared.task
         direction = check_metrics(self.arguments, task.metric_names, task.lower_is_better)
         arguments = {**self.arguments, **direction}
-        if ranks > 1 and uses_every_weight(model):
+        if ranks > 1 and uses_every_weight(unwrap_peft_model(model)):
             arguments.setdefault("ddp_find_unused_parameters", False)
-        task = self.prepared.task
         built = build_arguments(str(self.output_dir), arguments, generates=task.generates)
         check_optimizer(built, model, self.plan["total_steps"])
         return built
