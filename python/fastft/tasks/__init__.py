@@ -14,6 +14,6 @@ in which a row passes through it:
     chat                  conversations, messages, built_in_templates, chat_template, chat_tokens,
                           chat_notes, chat_replies
 
-For all of them: `registry` finds a task, `supervision` counts rows from which nothing is learnt,
-`inference` puts a model to rows, `preview` shows two of them.
+For all of them: `registry` finds a task, `columns` the columns of a split; `supervision` counts
+rows from which nothing is learnt, `inference` puts a model to rows, `preview` shows two of them.
 """

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastft.data.diagnose import clip
 from fastft.errors import DataError
-from fastft.tasks.base import text_column
+from fastft.tasks.columns import text_column
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -22,7 +22,7 @@ from fastft.tasks.answer_faults import (
     fault_of_text,
     stands,
 )
-from fastft.tasks.base import require_column, text_column
+from fastft.tasks.columns import require_column, text_column
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

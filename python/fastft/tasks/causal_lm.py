@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from fastft.data.language_modeling_collator import DataCollatorForLanguageModeling
 from fastft.errors import ConfigurationError, DataError
-from fastft.tasks.base import TaskData, text_column
+from fastft.tasks.base import TaskData
+from fastft.tasks.columns import text_column
 from fastft.tasks.continuations import continue_texts
 from fastft.tasks.language_model import LanguageModel, blocks_note
 from fastft.tasks.supervision import supervision_notes

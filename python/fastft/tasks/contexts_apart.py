@@ -10,7 +10,7 @@ import pyarrow as pa
 from fastft.data.sources import Split
 from fastft.data.splits import cut_validation
 from fastft.errors import DataError
-from fastft.tasks.base import text_column
+from fastft.tasks.columns import text_column
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from fastft.data.diagnose import clip
 from fastft.errors import ColumnError, DataError
-from fastft.tasks.base import find_column, require_column
+from fastft.tasks.columns import find_column, require_column
 from fastft.tasks.messages import checked_messages
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fastft.errors import LabelError, nearest
-from fastft.tasks.base import require_column
+from fastft.tasks.columns import require_column
 from fastft.tasks.label_faults import (
     refuse_decimals,
     refuse_missing,

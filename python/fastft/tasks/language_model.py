@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from fastft.data.documents import check_documents
 from fastft.data.origins import ExampleFiles
 from fastft.errors import ConfigurationError, DataError
-from fastft.tasks.base import Task, TaskData, find_column, text_column
+from fastft.tasks.base import Task, TaskData
+from fastft.tasks.columns import find_column, text_column
 from fastft.tasks.document_tokens import DocumentTokens, encode_documents
 from fastft.tasks.held_out_text import hold_out_text, tail_note
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from fastft.data.language_modeling_collator import DataCollatorForLanguageModeling
 from fastft.errors import ConfigurationError, TokenizerError
-from fastft.tasks.base import TaskData, text_column
+from fastft.tasks.base import TaskData
+from fastft.tasks.columns import text_column
 from fastft.tasks.filled_masks import fill_masks
 from fastft.tasks.language_model import LanguageModel, are_files, blocks_note
 from fastft.tasks.text_blocks import Marks, block_dataset, masked_blocks

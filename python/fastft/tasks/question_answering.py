@@ -27,7 +27,8 @@ from fastft.tasks.answers import (
     has_unanswerable,
     read_answers,
 )
-from fastft.tasks.base import Task, TaskData, find_column, require_distinct, text_column
+from fastft.tasks.base import Task, TaskData
+from fastft.tasks.columns import find_column, require_distinct, text_column
 from fastft.tasks.context_windows import Windows, context_windows, default_stride, refuse_narrow
 from fastft.tasks.contexts_apart import cut_by_context, some_rows
 from fastft.tasks.squad_metrics import squad_metrics, squad_scores

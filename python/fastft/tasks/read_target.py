@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from fastft.errors import ArgumentError, ConfigurationError
-from fastft.tasks.base import find_column
+from fastft.tasks.columns import find_column
 from fastft.tasks.label_names import checked_label_names
 from fastft.tasks.labels import read_label_set
 from fastft.tasks.multi_label import MultiLabel, listed_names

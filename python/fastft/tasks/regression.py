@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fastft.errors import LabelError
-from fastft.tasks.base import require_column
+from fastft.tasks.columns import require_column
 from fastft.tasks.target import Target
 
 if TYPE_CHECKING:

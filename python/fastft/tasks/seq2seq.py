@@ -13,7 +13,8 @@ from fastft.data.seq2seq_collator import DataCollatorForSeq2Seq
 from fastft.data.splits import cut_validation
 from fastft.data.token_dataset import TokenDataset
 from fastft.tasks import seq2seq_checks as checks
-from fastft.tasks.base import Task, TaskData, require_tokens
+from fastft.tasks.base import Task, TaskData
+from fastft.tasks.columns import require_tokens
 from fastft.tasks.generation import (
     Reference,
     check_decoder,

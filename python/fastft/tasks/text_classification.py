@@ -11,14 +11,8 @@ from fastft.data.diagnose import row_places
 from fastft.data.splits import cut_validation
 from fastft.data.token_dataset import TokenDataset
 from fastft.errors import ArgumentError, ConfigurationError
-from fastft.tasks.base import (
-    Task,
-    TaskData,
-    find_column,
-    require_distinct,
-    require_tokens,
-    text_column,
-)
+from fastft.tasks.base import Task, TaskData
+from fastft.tasks.columns import find_column, require_distinct, require_tokens, text_column
 from fastft.tasks.read_target import TARGETS, label_columns, read_target
 from fastft.tasks.single_label import SingleLabel
 

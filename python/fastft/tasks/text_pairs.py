@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fastft.errors import ColumnError, ConfigurationError, DataError, nearest
-from fastft.tasks.base import find_column
+from fastft.tasks.columns import find_column
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
