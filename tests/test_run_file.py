@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+import fastft
 from fastft.errors import DataError
 from fastft.training.run_file import missing_objects, read_run_file, run_file_text
+from tests.tiny import sentences
 
 VERSIONS = {"fastft": "0.1.0"}
 
@@ -50,3 +52,13 @@ def test_nothing_in_a_file_is_run(tmp_path):
     with pytest.raises(DataError):
         read_run_file(path)
     assert not Path("ran").exists()
+
+
+def test_no_file_of_a_run_holds_a_secret(tmp_path, tiny_bert):
+    fastft.finetune(
+        tiny_bert, sentences(20), max_steps=1, hub_token="hf_secret", output_dir=tmp_path / "run",
+        quiet=True,
+    )  # fmt: skip
+    for path in (tmp_path / "run").glob("*.*"):
+        if path.suffix in (".yaml", ".json", ".jsonl"):
+            assert "hf_secret" not in path.read_text(encoding="utf-8"), path.name

@@ -144,6 +144,8 @@ def _run_text(job: Job) -> str:
         "torch": torch.__version__,
     }
     call = {**job.request.call(), "max_length": job.max_length, **job.arguments}
+    # A secret (`hub_token`) is passed again, or stands in the environment; no file holds it.
+    call = {name: value for name, value in call.items() if not name.endswith("_token")}
     return run_file_text(call, versions)
 
 

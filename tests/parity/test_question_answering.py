@@ -246,7 +246,7 @@ def first_capitalised_phrase(context: str) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_minilm_learns_to_read_articles_it_has_never_seen(shared_data, minilm_path, tmp_path):
     hf = AutoTokenizer.from_pretrained(minilm_path)
     task, split = task_and_split(shared_data / "qa/xquad/xquad.en.json")
