@@ -11,14 +11,13 @@ import torch
 import transformers
 
 from fastft.data import counter_random
-from fastft.data.padding import RustPadding, as_batch, column_tensors
+from fastft.data.padding import IGNORE_INDEX, RustPadding, as_batch, column_tensors
 from fastft.data.token_dataset import BatchReference, TokenDataset
 from fastft.data.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-IGNORE_INDEX = -100
 EVALUATION_EPOCH = 2**32
 """The epoch of every evaluation: its masks never change, and are those of no training epoch."""
 

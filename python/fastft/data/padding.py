@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+IGNORE_INDEX = -100
+"""The label that no loss counts, as in torch's cross entropy."""
+
+
 class RustPadding:
     """What a collator needs to pad a `BatchReference` in Rust.
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastft.data.padding import IGNORE_INDEX
 from fastft.data.ragged_column import RaggedColumn
 from fastft.data.token_dataset import TokenDataset
 from fastft.errors import TokenizerError
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from fastft.tasks.chat_template import MarkedText, Span
-
-IGNORE_INDEX = -100
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
@@ -15,6 +14,7 @@ from fastft.tasks.base import Task, TaskData
 from fastft.tasks.columns import find_column, text_column
 from fastft.tasks.document_tokens import DocumentTokens, encode_documents
 from fastft.tasks.held_out_text import hold_out_text, tail_note
+from fastft.tasks.perplexity import check_perplexity, perplexity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -106,15 +106,7 @@ class LanguageModel(Task):
         Raises:
             ConfigurationError: Both were asked for.
         """
-        metric = str(arguments.get("metric_for_best_model") or "").removeprefix("eval_")
-        if metric == "perplexity" and arguments.get("label_smoothing_factor"):
-            raise ConfigurationError(
-                "with label smoothing the loss is no likelihood, so there is no perplexity",
-                place="arguments metric_for_best_model, label_smoothing_factor",
-                found=f"label_smoothing_factor={arguments['label_smoothing_factor']}",
-                expected="one of the two",
-                fix='pass metric_for_best_model="loss", or leave label_smoothing_factor out',
-            )
+        check_perplexity(arguments)
 
     @property
     def input_columns(self) -> tuple[str, ...]:
@@ -162,10 +154,7 @@ class LanguageModel(Task):
 
     def loss_metrics(self, loss: float) -> dict[str, float]:
         """Gives the perplexity: the exponential of the mean loss of a token."""
-        try:
-            return {"perplexity": math.exp(loss)}
-        except OverflowError:
-            return {"perplexity": math.inf}
+        return {"perplexity": perplexity(loss)}
 
     def preprocess_logits(self, logits: Any, labels: Any) -> Any:
         """Keeps nothing of logits (B, T, V), for which no metric asks."""

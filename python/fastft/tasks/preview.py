@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastft.data.padding import IGNORE_INDEX
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -14,7 +16,6 @@ if TYPE_CHECKING:
 
     from fastft.data.token_dataset import TokenDataset
 
-IGNORE_INDEX = -100
 OPEN, CLOSE = "⟦", "⟧"
 MAX_CHARS = 240
 

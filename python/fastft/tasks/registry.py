@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from fastft.errors import ArgumentError
+from fastft.tasks.read_target import LABEL_COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -33,7 +34,6 @@ _CONVERSATIONS = (
     {"instruction", "output"},
     {"instruction", "response"},
 )
-_LABELS = ("label", "labels", "category", "class", "intent", "sentiment", "target", "score")
 
 
 def task_class(name: str) -> type[Task]:
@@ -73,7 +73,7 @@ def choose_task(
         return "question-answering", _listed({"question", "context"})
     if encoder_decoder:
         return "seq2seq", f"{architecture or 'the model'} has an encoder and a decoder"
-    label = options.get("label") or next((name for name in _LABELS if name in names), None)
+    label = options.get("label") or next((name for name in LABEL_COLUMNS if name in names), None)
     if label is not None:
         return "text-classification", f"the label column {label!r}"
     if architecture.endswith("ForQuestionAnswering"):

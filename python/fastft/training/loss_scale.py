@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from fastft.data.padding import IGNORE_INDEX
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from torch import nn
-
-IGNORE_INDEX = -100
 
 
 def predicts_next_token(model: nn.Module) -> bool:
