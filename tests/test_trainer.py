@@ -209,3 +209,22 @@ def test_a_micro_batch_without_labels_weighs_nothing_and_is_no_nan(tmp_path):
         [texts[0], *texts[2:]], tiny_tokenizer(), max_length=64, columns={"labels": [0, 1, 2]}
     )
     np.testing.assert_allclose(some, first_losses(tmp_path / "b", 3, 1, dataset), rtol=1e-5)
+
+
+def test_an_evaluation_keeps_the_order_of_the_rows_however_training_draws(tmp_path):
+    """The stock Trainer sorts it by length, too, so that predictions belong to other rows."""
+    labels = list(range(12))
+    arguments_ = arguments(
+        fastft.TrainingArguments, tmp_path, train_sampling_strategy="group_by_length",
+        per_device_eval_batch_size=5,
+    )  # fmt: skip
+    seen = []
+    trainer = fastft.Trainer(
+        tiny_model(num_labels=12),
+        arguments_,
+        eval_dataset=token_dataset(labels),
+        processing_class=tiny_tokenizer(),
+        compute_metrics=lambda prediction: seen.extend(prediction.label_ids.tolist()) or {},
+    )
+    trainer.evaluate()
+    assert seen == labels
