@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from fastft.data.sources import ReadOptions, Source, Split, open_source
 from fastft.data.token_dataset import TokenDataset
-from fastft.errors import ConfigurationError, Error, TokenizerError
+from fastft.errors import ConfigurationError, TokenizerError
 from fastft.tasks.base import TaskData
 from fastft.tasks.registry import choose_task, task_class, task_options
 from fastft.tasks.supervision import percent
-from fastft.training.distributed import broadcast_arrays, broadcast_json, is_main
+from fastft.training.distributed import broadcast_arrays
+from fastft.training.first_process import from_first_process
 from fastft.training.plan import DEFAULTS
 
 if TYPE_CHECKING:
@@ -84,17 +85,15 @@ def prepare(
         Error: The data cannot be used; the first process says why, the others that it stopped.
     """
     prepared: Prepared | None = None
-    failure: Error | None = None
-    if is_main():
-        try:
-            prepared = _prepare_here(request, tokenizer, max_length, head, console)
-        except Error as error:
-            failure = error
-    shared = broadcast_json(_shared_state(prepared, failure), device)
-    if failure is not None:
-        raise failure
-    if shared["failure"] is not None:
-        raise Error("the first process could not prepare the data", found=shared["failure"])
+
+    def here() -> dict[str, Any]:
+        nonlocal prepared
+        prepared = _prepare_here(request, tokenizer, max_length, head, console)
+        return _shared_state(prepared)
+
+    shared = from_first_process(
+        here, device, problem="the first process could not prepare the data"
+    )
     data = {}
     for name in shared["splits"]:
         arrays = None if prepared is None else prepared.data[name].dataset.arrays()
@@ -112,11 +111,8 @@ def prepare(
     )
 
 
-def _shared_state(prepared: Prepared | None, failure: Error | None) -> dict[str, Any]:
-    if prepared is None:
-        return {"failure": failure.problem if failure else None}
+def _shared_state(prepared: Prepared) -> dict[str, Any]:
     return {
-        "failure": None,
         "name": prepared.task.name,
         "task": prepared.task.state(),
         "splits": list(prepared.data),

@@ -9,7 +9,7 @@ import torch
 from transformers import PrinterCallback
 
 from fastft.training.class_weights import ClassWeights
-from fastft.training.distributed import broadcast_json, is_main
+from fastft.training.first_process import from_first_process
 from fastft.training.trainer import Seq2SeqTrainer, Trainer
 
 if TYPE_CHECKING:
@@ -38,12 +38,16 @@ class Scoring:
 
     def __call__(self, prediction: EvalPrediction) -> dict[str, float]:
         """Scores in the first process, which alone has the reference, and tells the others."""
-        metrics = None
-        if is_main():
-            metrics = self.task.compute_metrics(prediction, self.reference)
+
+        def score() -> dict[str, float]:
+            figures = self.task.compute_metrics(prediction, self.reference)
             self.report = self.task.report(prediction, self.reference)
-        shared: dict[str, float] = broadcast_json(metrics, self.device)
-        return shared
+            return figures
+
+        metrics: dict[str, float] = from_first_process(
+            score, self.device, problem="the first process could not score the predictions"
+        )
+        return metrics
 
 
 def task_trainer(
