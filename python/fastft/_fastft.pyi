@@ -26,7 +26,20 @@ _TextColumn = tuple[NDArray[np.uint8], NDArray[np.int64]]
 class Tokenizer:
     """A tokenizer loaded from the text of a `tokenizer.json`; it never changes."""
 
-    def __new__(cls, definition: str, *, split_special_tokens: bool = False) -> Tokenizer: ...
+    def __new__(
+        cls,
+        definition: str,
+        *,
+        split_special_tokens: bool = False,
+        reference_only: bool = False,
+        memo_slots: int | None = None,
+    ) -> Tokenizer: ...
+    @property
+    def engine(self) -> str | None:
+        """The name of the engine that encodes, or None when the reference does."""
+    @property
+    def refusal(self) -> str | None:
+        """Why no engine encodes, or None when one does."""
     def encode(
         self,
         text: _TextColumn,
@@ -35,13 +48,19 @@ class Tokenizer:
         add_special_tokens: bool = True,
         max_length: int | None = None,
         truncation_side: str = "right",
+        truncation_strategy: str = "longest_first",
+        stride: int = 0,
+        return_overflowing_tokens: bool = False,
+        return_offsets_mapping: bool = False,
+        return_word_ids: bool = False,
+        return_special_tokens_mask: bool = False,
         num_threads: int | None = None,
     ) -> EncodedColumn:
         """Encodes every row of a column, with the same row of a second column when there is one."""
 
 @final
 class EncodedColumn:
-    """A column after encoding: flat ids and where each row begins."""
+    """A column after encoding: flat ids and where each row begins. What was not asked for is None."""
 
     @property
     def ids(self) -> NDArray[np.uint32]: ...
@@ -53,6 +72,18 @@ class EncodedColumn:
     @property
     def flat_type_ids(self) -> NDArray[np.uint8] | None:
         """The type ids of all tokens, when they have any other shape."""
+    @property
+    def offset_mapping(self) -> NDArray[np.uint32] | None:
+        """The characters of its text that each token covers, (N, 2); 0, 0 for special tokens."""
+    @property
+    def word_ids(self) -> NDArray[np.int32] | None:
+        """The word of its text that each token belongs to; -1 for special tokens."""
+    @property
+    def special_tokens_mask(self) -> NDArray[np.uint8] | None:
+        """1 for the tokens that the post-processor added."""
+    @property
+    def overflow_to_sample_mapping(self) -> NDArray[np.int64] | None:
+        """The text that each row comes from."""
     @property
     def num_truncated_rows(self) -> int: ...
     @property

@@ -23,6 +23,35 @@ pub enum Error {
         reason: String,
     },
 
+    /// A text of 4 GiB and more.
+    #[error("a text must be shorter than 4 GiB")]
+    TextTooLong {
+        /// The row of the text.
+        row: usize,
+    },
+
+    /// The text that should lose tokens has too few of them.
+    #[error(
+        "{num_tokens} tokens do not fit in {room}, and the text to truncate has too few to lose"
+    )]
+    TooLittleToTruncate {
+        /// The row.
+        row: usize,
+        /// How many tokens the row has.
+        num_tokens: usize,
+        /// How many it may have, special tokens aside.
+        room: usize,
+    },
+
+    /// Rows that overlap by so much never reach the end of the text.
+    #[error("stride {stride} is not below the {room} tokens that a row has room for")]
+    StrideTooLarge {
+        /// The stride asked for.
+        stride: usize,
+        /// How many tokens of the text fit in a row.
+        room: usize,
+    },
+
     /// A text is not UTF-8.
     #[error("the text is not valid UTF-8 at byte {byte}")]
     InvalidUtf8 {
@@ -142,6 +171,8 @@ impl Error {
     pub fn row(&self) -> Option<usize> {
         match self {
             Self::NotTokenized { row, .. }
+            | Self::TextTooLong { row }
+            | Self::TooLittleToTruncate { row, .. }
             | Self::InvalidUtf8 { row, .. }
             | Self::InvalidOffset { row, .. }
             | Self::IdOutOfRange { row, .. }

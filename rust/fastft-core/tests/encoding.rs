@@ -5,7 +5,7 @@
 use fastft_core::collator::{Padding, PaddingSide, Width, collate};
 use fastft_core::token_dataset::{Ids, TokenDataset};
 use fastft_core::tokenizer::{
-    EncodeOptions, EncodedColumn, TextColumn, Tokenizer, TruncationSide, TypeIds,
+    EncodeOptions, EncodedColumn, LoadOptions, TextColumn, Tokenizer, TruncationSide, TypeIds,
 };
 use fastft_core::{Error, Result};
 
@@ -41,7 +41,7 @@ const DEFINITION: &str = r#"{
 }"#;
 
 fn tokenizer() -> Tokenizer {
-    Tokenizer::from_definition(DEFINITION, false).unwrap()
+    Tokenizer::from_definition(DEFINITION, LoadOptions::default()).unwrap()
 }
 
 /// Bytes and offsets of a column.
@@ -93,7 +93,14 @@ fn special_tokens_may_be_left_out_or_split() {
         ..EncodeOptions::default()
     };
     assert_eq!(encode(&["a [SEP]"], None, &bare).unwrap().ids, [4, 2]);
-    let splitting = Tokenizer::from_definition(DEFINITION, true).unwrap();
+    let splitting = Tokenizer::from_definition(
+        DEFINITION,
+        LoadOptions {
+            split_special_tokens: true,
+            ..LoadOptions::default()
+        },
+    )
+    .unwrap();
     let (bytes, offsets) = laid_out(&["a [SEP]"]);
     let text = TextColumn::new(&bytes, &offsets).unwrap();
     let ids = splitting.encode(&text, None, &bare).unwrap().ids;

@@ -28,10 +28,13 @@ fn class(error: &Error) -> &'static str {
     match error {
         Error::InvalidDefinition { .. } | Error::NotTokenized { .. } => "TokenizerError",
         Error::MaxLengthTooSmall { .. }
+        | Error::StrideTooLarge { .. }
+        | Error::TooLittleToTruncate { .. }
         | Error::RowTooLong { .. }
         | Error::BatchTooLarge { .. }
         | Error::Zero { .. } => "ConfigurationError",
         Error::InvalidUtf8 { .. }
+        | Error::TextTooLong { .. }
         | Error::InvalidOffset { .. }
         | Error::LengthMismatch { .. }
         | Error::IdOutOfRange { .. }

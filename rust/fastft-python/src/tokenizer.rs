@@ -1,13 +1,14 @@
 //! `Tokenizer` and `EncodedColumn` of the module.
 
 use fastft_core::tokenizer::{
-    EncodeOptions, EncodedColumn, TextColumn, Tokenizer, TruncationSide, TypeIds,
+    EncodeOptions, EncodedColumn, LoadOptions, TextColumn, Tokenizer, TruncationSide,
+    TruncationStrategy, TypeIds,
 };
-use numpy::{PyArray1, PyReadonlyArray1};
+use numpy::{PyArray1, PyArray2, PyReadonlyArray1};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use crate::array::{array, slice};
+use crate::array::{array, matrix, slice};
 use crate::enter::enter;
 
 /// A tokenizer loaded from the text of a `tokenizer.json`; it never changes.
@@ -22,17 +23,59 @@ type PyTextColumn<'py> = (PyReadonlyArray1<'py, u8>, PyReadonlyArray1<'py, i64>)
 #[pymethods]
 impl PyTokenizer {
     #[new]
-    #[pyo3(signature = (definition, *, split_special_tokens = false))]
-    fn new(py: Python<'_>, definition: &str, split_special_tokens: bool) -> PyResult<Self> {
-        let load = || Tokenizer::from_definition(definition, split_special_tokens);
+    #[pyo3(signature = (definition, *, split_special_tokens = false, reference_only = false, memo_slots = None))]
+    fn new(
+        py: Python<'_>,
+        definition: &str,
+        split_special_tokens: bool,
+        reference_only: bool,
+        memo_slots: Option<usize>,
+    ) -> PyResult<Self> {
+        let defaults = LoadOptions::default();
+        let options = LoadOptions {
+            split_special_tokens,
+            reference_only,
+            memo_slots: memo_slots.unwrap_or(defaults.memo_slots),
+        };
+        let load = || Tokenizer::from_definition(definition, options);
         Ok(Self {
             tokenizer: enter(py, load)?,
         })
     }
 
+    /// The name of the engine that encodes, or None when the reference does.
+    #[getter]
+    fn engine(&self) -> Option<&'static str> {
+        self.tokenizer.engine().ok()
+    }
+
+    /// Why no engine encodes, or None when one does.
+    #[getter]
+    fn refusal(&self) -> Option<&str> {
+        self.tokenizer.engine().err()
+    }
+
     /// Encodes every row of a column, with the same row of a second column when there is one.
-    #[pyo3(signature = (text, text_pair = None, *, add_special_tokens = true, max_length = None, truncation_side = "right", num_threads = None))]
+    #[pyo3(signature = (
+        text,
+        text_pair = None,
+        *,
+        add_special_tokens = true,
+        max_length = None,
+        truncation_side = "right",
+        truncation_strategy = "longest_first",
+        stride = 0,
+        return_overflowing_tokens = false,
+        return_offsets_mapping = false,
+        return_word_ids = false,
+        return_special_tokens_mask = false,
+        num_threads = None
+    ))]
     #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
+    #[expect(
+        clippy::fn_params_excessive_bools,
+        reason = "they are keywords in Python"
+    )]
     #[expect(clippy::needless_pass_by_value, reason = "PyO3 hands arguments over")]
     fn encode(
         &self,
@@ -42,12 +85,24 @@ impl PyTokenizer {
         add_special_tokens: bool,
         max_length: Option<usize>,
         truncation_side: &str,
+        truncation_strategy: &str,
+        stride: usize,
+        return_overflowing_tokens: bool,
+        return_offsets_mapping: bool,
+        return_word_ids: bool,
+        return_special_tokens_mask: bool,
         num_threads: Option<usize>,
     ) -> PyResult<PyEncodedColumn> {
         let options = EncodeOptions {
             add_special_tokens,
             max_length,
             truncation_side: parse_truncation_side(truncation_side)?,
+            truncation_strategy: parse_truncation_strategy(truncation_strategy)?,
+            stride,
+            return_overflowing_tokens,
+            return_offsets_mapping,
+            return_word_ids,
+            return_special_tokens_mask,
             num_threads,
         };
         let text = slices(&text)?;
@@ -59,7 +114,7 @@ impl PyTokenizer {
                 .transpose()?;
             self.tokenizer.encode(&text, text_pair.as_ref(), &options)
         })?;
-        Ok(PyEncodedColumn::new(py, encoded))
+        PyEncodedColumn::new(py, encoded, &options)
     }
 }
 
@@ -77,7 +132,18 @@ fn parse_truncation_side(text: &str) -> PyResult<TruncationSide> {
     }
 }
 
-/// A column after encoding: flat ids and where each row begins.
+fn parse_truncation_strategy(text: &str) -> PyResult<TruncationStrategy> {
+    match text {
+        "longest_first" => Ok(TruncationStrategy::LongestFirst),
+        "only_first" => Ok(TruncationStrategy::OnlyFirst),
+        "only_second" => Ok(TruncationStrategy::OnlySecond),
+        _ => Err(PyValueError::new_err(format!(
+            "truncation_strategy must be 'longest_first', 'only_first' or 'only_second', not {text:?}"
+        ))),
+    }
+}
+
+/// A column after encoding: flat ids and where each row begins. What was not asked for is None.
 #[pyclass(name = "EncodedColumn", module = "fastft._fastft", frozen, get_all)]
 pub(crate) struct PyEncodedColumn {
     ids: Py<PyArray1<u32>>,
@@ -86,24 +152,42 @@ pub(crate) struct PyEncodedColumn {
     second_segment_starts: Option<Py<PyArray1<u32>>>,
     /// The type ids of all tokens, when they have any other shape.
     flat_type_ids: Option<Py<PyArray1<u8>>>,
+    offset_mapping: Option<Py<PyArray2<u32>>>,
+    word_ids: Option<Py<PyArray1<i32>>>,
+    special_tokens_mask: Option<Py<PyArray1<u8>>>,
+    overflow_to_sample_mapping: Option<Py<PyArray1<i64>>>,
     num_truncated_rows: u64,
     num_truncated_tokens: u64,
 }
 
 impl PyEncodedColumn {
-    fn new(py: Python<'_>, column: EncodedColumn) -> Self {
+    fn new(py: Python<'_>, column: EncodedColumn, options: &EncodeOptions) -> PyResult<Self> {
         let (starts, flat) = match column.type_ids {
             TypeIds::Zero => (None, None),
             TypeIds::Starts(starts) => (Some(array(py, starts)), None),
             TypeIds::Flat(flat) => (None, Some(array(py, flat))),
         };
-        Self {
+        let num_tokens = column.ids.len();
+        let offsets = options
+            .return_offsets_mapping
+            .then(|| matrix(py, column.offset_mapping, num_tokens, 2))
+            .transpose()?;
+        let words = options.return_word_ids.then_some(column.word_ids);
+        let special = options.return_special_tokens_mask;
+        let special = special.then_some(column.special_tokens_mask);
+        let samples = options.return_overflowing_tokens;
+        let samples = samples.then_some(column.overflow_to_sample_mapping);
+        Ok(Self {
             ids: array(py, column.ids),
             row_offsets: array(py, column.row_offsets),
             second_segment_starts: starts,
             flat_type_ids: flat,
+            offset_mapping: offsets,
+            word_ids: words.map(|words| array(py, words)),
+            special_tokens_mask: special.map(|mask| array(py, mask)),
+            overflow_to_sample_mapping: samples.map(|samples| array(py, samples)),
             num_truncated_rows: column.num_truncated_rows,
             num_truncated_tokens: column.num_truncated_tokens,
-        }
+        })
     }
 }

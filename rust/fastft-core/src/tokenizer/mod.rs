@@ -2,21 +2,55 @@
 //!
 //! - [`TextColumn`] is the column that comes in: bytes and offsets, as Arrow lays strings out.
 //! - [`EncodedColumn`] is what goes out: flat ids and offsets, with [`TypeIds`] in their smallest form.
+//! - `char_classes` and `unicode_tables` say what a character is, as the `tokenizers` crate means it.
+//! - `window`, `tokens`, `memo` and `scratch` hold a text, its tokens, the pieces already known.
+//! - `word_piece`, `bpe` and `unigram` are the models: from a word to its tokens.
+//! - `reference` tokenises with the `tokenizers` crate whatever the engines do not know.
+//! - `bert`, `byte_level`, `sentence_piece` and `white_space` are the engines: each cuts the raw text
+//!   where the reference surely cuts, recalls the pieces, and sends unknown ones to its model.
+//! - `engine` chooses one of them for a definition, or says why none fits.
+//! - `post_processor` and `truncation` are what happens to the tokens of a row afterwards.
 //! - [`loader`] reads a `tokenizer.json` and clears the padding and truncation that it fixes.
-//! - [`reference`] encodes row by row with the `tokenizers` crate.
+//! - `encoder` puts all of this together, row by row.
 //!
 //! Invariant: a [`Tokenizer`] never changes after loading; what varies between calls travels in
 //! [`EncodeOptions`], so that any number of threads may encode at once.
 
+#![expect(
+    clippy::inline_always,
+    reason = "the loops over pieces are compiled once with spans and once without, as a whole"
+)]
+
+mod bert;
+mod bpe;
+mod byte_level;
+mod byte_pattern;
+mod char_classes;
 pub mod encoded_column;
+mod encoder;
+mod engine;
 pub mod loader;
-pub mod reference;
+mod memo;
+mod post_processor;
+mod reference;
+mod scratch;
+mod sentence_piece;
 pub mod text_column;
+mod tokens;
+mod trie;
+mod truncation;
 pub mod type_ids;
+mod unicode_tables;
+mod unigram;
+mod vocabulary;
+mod white_space;
+mod window;
+mod word_piece;
 
 pub use encoded_column::EncodedColumn;
-pub use loader::Definition;
+pub use loader::{Definition, LoadOptions};
 pub use text_column::TextColumn;
+pub use truncation::TruncationStrategy;
 pub use type_ids::{TypeIds, TypeIdsView};
 
 use crate::error::{Error, Result};
@@ -34,6 +68,7 @@ pub enum TruncationSide {
 
 /// What may differ from call to call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is asked for by itself")]
 pub struct EncodeOptions {
     /// Whether the post-processor adds its special tokens (`[CLS]`, `</s>`, ...).
     pub add_special_tokens: bool,
@@ -41,6 +76,19 @@ pub struct EncodeOptions {
     pub max_length: Option<usize>,
     /// The end that loses tokens.
     pub truncation_side: TruncationSide,
+    /// The text that loses tokens.
+    pub truncation_strategy: TruncationStrategy,
+    /// How many tokens a row shares with the one before it, when what is cut off follows in rows
+    /// of its own.
+    pub stride: usize,
+    /// Whether what is cut off follows in rows of its own.
+    pub return_overflowing_tokens: bool,
+    /// Whether to find the characters that each token covers.
+    pub return_offsets_mapping: bool,
+    /// Whether to find the word that each token belongs to.
+    pub return_word_ids: bool,
+    /// Whether to mark the tokens that the post-processor adds.
+    pub return_special_tokens_mask: bool,
     /// How many threads work; `None`: [`parallelism::default_num_threads`].
     pub num_threads: Option<usize>,
 }
@@ -51,8 +99,21 @@ impl Default for EncodeOptions {
             add_special_tokens: true,
             max_length: None,
             truncation_side: TruncationSide::Right,
+            truncation_strategy: TruncationStrategy::LongestFirst,
+            stride: 0,
+            return_overflowing_tokens: false,
+            return_offsets_mapping: false,
+            return_word_ids: false,
+            return_special_tokens_mask: false,
             num_threads: None,
         }
+    }
+}
+
+impl EncodeOptions {
+    /// Whether the engines must say where tokens lie.
+    fn with_spans(&self) -> bool {
+        self.return_offsets_mapping || self.return_word_ids
     }
 }
 
@@ -69,14 +130,24 @@ pub struct Tokenizer {
 impl Tokenizer {
     /// Loads the text of a `tokenizer.json`.
     ///
-    /// With `split_special_tokens` the text `"[SEP]"` is cut into pieces like any other text.
-    ///
     /// # Errors
     ///
     /// [`Error::InvalidDefinition`] when the `tokenizers` crate cannot read the text.
-    pub fn from_definition(definition: &str, split_special_tokens: bool) -> Result<Self> {
-        let definition = loader::load(definition, split_special_tokens)?;
+    pub fn from_definition(definition: &str, options: LoadOptions) -> Result<Self> {
+        let definition = loader::load(definition, options)?;
         Ok(Self { definition })
+    }
+
+    /// The name of the engine that encodes, or why the reference does.
+    ///
+    /// # Errors
+    ///
+    /// The reason in words.
+    pub fn engine(&self) -> std::result::Result<&'static str, &str> {
+        match &self.definition.engine {
+            Ok(engine) => Ok(engine.name()),
+            Err(reason) => Err(reason),
+        }
     }
 
     /// Encodes every row of `text`, together with the same row of `text_pair` when there is one.
@@ -84,8 +155,9 @@ impl Tokenizer {
     /// # Errors
     ///
     /// [`Error::LengthMismatch`] for columns of different lengths, [`Error::MaxLengthTooSmall`]
-    /// when the special tokens alone are longer, [`Error::InvalidUtf8`] and
-    /// [`Error::NotTokenized`] for the first row that is at fault.
+    /// when the special tokens alone are longer, [`Error::StrideTooLarge`] when rows would not
+    /// move on; for the first row that is at fault [`Error::InvalidUtf8`], [`Error::TextTooLong`],
+    /// [`Error::NotTokenized`] and [`Error::TooLittleToTruncate`].
     pub fn encode(
         &self,
         text: &TextColumn<'_>,
@@ -101,7 +173,7 @@ impl Tokenizer {
                 expected: text.len(),
             });
         }
-        let encoder = reference::Encoder::new(&self.definition, text_pair.is_some(), options)?;
+        let encoder = encoder::Encoder::new(&self.definition, text_pair.is_some(), options)?;
         let ranges = parallelism::ranges(text.len(), ROWS_PER_TASK);
         let parts = parallelism::map_ranges(options.num_threads, ranges, |rows| {
             encoder.encode_rows(text, text_pair, rows)

@@ -3,6 +3,7 @@
 //! Invariant: the offsets never run backwards and never leave the buffer, checked once in
 //! [`TextColumn::new`]; whether a row is UTF-8 is checked when it is read.
 
+use super::window::Window;
 use crate::error::{Error, Result};
 
 /// A borrowed column of texts.
@@ -71,6 +72,16 @@ impl<'a> TextColumn<'a> {
             row,
             byte: error.valid_up_to(),
         })
+    }
+
+    /// The text of one row inside the buffer of the column.
+    pub(super) fn window(&self, row: usize) -> Result<Window<'a>> {
+        let text = self.row(row)?;
+        let start = self.offsets.get(row).copied().unwrap_or(0);
+        let rest = usize::try_from(start)
+            .ok()
+            .and_then(|start| self.bytes.get(start..));
+        Ok(Window::new(rest.unwrap_or(text.as_bytes()), text))
     }
 
     fn row_bytes(&self, row: usize) -> Option<&'a [u8]> {

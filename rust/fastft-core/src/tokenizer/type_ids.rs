@@ -50,24 +50,37 @@ pub(super) struct Builder {
     starts: Vec<u32>,
     /// Filled from the first row on that is not zeros, then ones.
     flat: Option<Vec<u8>>,
+    /// The row at hand: a type id, and how often it follows.
+    runs: Vec<(u8, usize)>,
 }
 
 impl Builder {
-    pub(super) fn push(&mut self, row: usize, type_ids: &[u32]) -> Result<()> {
-        let start = second_segment_start(type_ids);
+    pub(super) fn begin_row(&mut self) {
+        self.runs.clear();
+    }
+
+    /// Adds `count` tokens of one type to the row at hand.
+    pub(super) fn push(&mut self, row: usize, type_id: u32, count: usize) -> Result<()> {
+        let small = u8::try_from(type_id).map_err(|_| Error::TypeIdTooLarge { row, type_id })?;
+        if count > 0 {
+            self.runs.push((small, count));
+        }
+        Ok(())
+    }
+
+    pub(super) fn end_row(&mut self) {
+        let start = second_segment_start(&self.runs);
         if start.is_none() || self.flat.is_some() {
             let (lengths, starts) = (&self.lengths, &self.starts);
             let flat = self.flat.get_or_insert_with(|| expand(lengths, starts));
-            for &type_id in type_ids {
-                let small =
-                    u8::try_from(type_id).map_err(|_| Error::TypeIdTooLarge { row, type_id })?;
-                flat.push(small);
+            for &(type_id, count) in &self.runs {
+                flat.resize(flat.len() + count, type_id);
             }
         }
-        let length = u32::try_from(type_ids.len()).unwrap_or(u32::MAX);
+        let length = self.runs.iter().map(|(_, count)| count).sum::<usize>();
+        let length = u32::try_from(length).unwrap_or(u32::MAX);
         self.lengths.push(length);
         self.starts.push(start.unwrap_or(length));
-        Ok(())
     }
 
     /// The smallest form of all that the builders hold, in their order.
@@ -92,13 +105,12 @@ impl Builder {
 }
 
 /// Where the ones begin, if the row is zeros, then ones.
-fn second_segment_start(type_ids: &[u32]) -> Option<u32> {
-    let start = type_ids.iter().take_while(|&&id| id == 0).count();
-    let rest = type_ids.iter().skip(start);
-    rest.copied()
-        .all(|id| id == 1)
-        .then(|| u32::try_from(start).ok())
-        .flatten()
+fn second_segment_start(runs: &[(u8, usize)]) -> Option<u32> {
+    let zeros = runs.iter().take_while(|(type_id, _)| *type_id == 0);
+    let ones = runs.iter().skip_while(|(type_id, _)| *type_id == 0);
+    let is_plain = ones.copied().all(|(type_id, _)| type_id == 1);
+    let start = zeros.map(|(_, count)| count).sum::<usize>();
+    is_plain.then(|| u32::try_from(start).ok()).flatten()
 }
 
 fn expand(lengths: &[u32], starts: &[u32]) -> Vec<u8> {
@@ -118,7 +130,11 @@ mod tests {
         for rows in parts {
             let mut builder = Builder::default();
             for (row, type_ids) in rows.iter().enumerate() {
-                builder.push(row, type_ids)?;
+                builder.begin_row();
+                for &type_id in *type_ids {
+                    builder.push(row, type_id, 1)?;
+                }
+                builder.end_row();
             }
             builders.push(builder);
         }

@@ -1,0 +1,107 @@
+//! Byte-level BPE (GPT-2, `RoBERTa`, Llama 3, Qwen), word by word.
+//!
+//! Where the raw text may be cut: where the regular expression of the pre-tokenizer cuts it. A word
+//! depends on nothing outside it; its tokens come from our own `Bpe`.
+
+use rustc_hash::FxHashMap;
+
+use super::bpe::{Bpe, Symbol};
+use super::byte_pattern::Pattern;
+use super::char_classes::CharClasses;
+use super::memo::{SHORT, key};
+use super::scratch::{Pieces, Scratch};
+use super::tokens::{Piece, Span};
+use super::window::{Window, leading, mask};
+
+/// The engine of byte-level tokenizers.
+#[derive(Debug)]
+pub(super) struct ByteLevel {
+    pub(super) pattern: Pattern,
+    /// The token of each byte.
+    pub(super) byte_ids: Box<[u32; 256]>,
+    pub(super) bpe: Bpe,
+    /// Words that are one token whatever the merges say (`ignore_merges`).
+    pub(super) whole_words: FxHashMap<Box<[u8]>, u32>,
+    /// Whether a text that does not begin with a space is given one.
+    pub(super) add_prefix_space: bool,
+    pub(super) classes: &'static CharClasses,
+}
+
+impl ByteLevel {
+    /// Adds the tokens of a text, until there are more than `limit`.
+    pub(super) fn encode<const SPANS: bool>(
+        &self,
+        text: &Window<'_>,
+        limit: usize,
+        scratch: &mut Scratch,
+    ) -> Pieces {
+        if !self.add_prefix_space || text.len() == 0 || text.byte(0) == b' ' {
+            return self.encode_as_is::<SPANS>(text, limit, scratch);
+        }
+        let prefixed = format!(" {}", text.text());
+        self.encode_as_is::<SPANS>(&Window::alone(&prefixed), limit, scratch)?;
+        // The space that was put in front belongs to the first character.
+        let first = text.char(0).map_or(1, |(_, len)| len);
+        let first = u32::try_from(first).unwrap_or(1);
+        scratch.tokens.map_spans(|span| Span {
+            start: span.start.saturating_sub(1),
+            end: if span.end <= 1 { first } else { span.end - 1 },
+        });
+        Ok(())
+    }
+
+    fn encode_as_is<const SPANS: bool>(
+        &self,
+        text: &Window<'_>,
+        limit: usize,
+        scratch: &mut Scratch,
+    ) -> Pieces {
+        let mut at = 0;
+        while at < text.len() && scratch.tokens.len() <= limit {
+            let bytes = text.load(at);
+            let letters = mask(bytes, |byte| byte.is_ascii_alphabetic());
+            let lead = usize::from(self.pattern.is_lead(bytes[0]));
+            let len = lead + leading(letters >> (8 * lead));
+            let next = at + len;
+            // Behind the text lies a zero, which is ASCII.
+            if len > lead && len <= SHORT && next <= text.len() && text.byte(next).is_ascii() {
+                let key = key(u128::from_le_bytes(bytes), len);
+                scratch.add_short::<SPANS>(key, at, |scratch| {
+                    self.tokenize(text.str(at, next), scratch);
+                    Ok(())
+                })?;
+                at = next;
+                continue;
+            }
+            let next = self.pattern.word_end(self.classes, text, at);
+            let word = text.str(at, next);
+            scratch.add::<SPANS>(word.as_bytes(), at, |scratch| {
+                self.tokenize(word, scratch);
+                Ok(())
+            })?;
+            at = next;
+        }
+        Ok(())
+    }
+
+    /// Finds the tokens of one word.
+    fn tokenize(&self, word: &str, scratch: &mut Scratch) {
+        let piece: &mut Piece = &mut scratch.piece;
+        piece.num_words = 1;
+        if let Some(&id) = self.whole_words.get(word.as_bytes()) {
+            piece.push(id, Span::new(0, word.len()));
+            return;
+        }
+        scratch.symbols.clear();
+        for (start, character) in word.char_indices() {
+            // A token that holds a part of a character spans all of it.
+            let span = Span::new(start, start + character.len_utf8());
+            let bytes = character.encode_utf8(&mut [0; 4]).as_bytes().to_vec();
+            scratch.symbols.extend(bytes.iter().map(|&byte| Symbol {
+                id: self.byte_ids[usize::from(byte)],
+                span,
+            }));
+        }
+        self.bpe.tokenize(&mut scratch.symbols, piece);
+    }
+}

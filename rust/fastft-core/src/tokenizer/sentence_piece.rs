@@ -1,0 +1,140 @@
+//! `SentencePiece` BPE (Llama 2, Mistral): a space and the word behind it at a time.
+//!
+//! Spaces become `▁`, nothing else is normalised, and the whole text is one word to the model. Where
+//! the raw text may be cut: before each run of spaces, as long as no token of the vocabulary holds
+//! a `▁` behind another character (checked by the loader), because a merge across the cut would give
+//! such a token. A character without a token becomes its bytes.
+
+use rustc_hash::FxHashMap;
+
+use super::bpe::{Bpe, Symbol};
+use super::memo::{SHORT, key};
+use super::scratch::{Pieces, Scratch, Whole};
+use super::tokens::Span;
+use super::window::{Window, leading, mask};
+
+/// What stands for a space.
+pub(super) const META_SPACE: char = '\u{2581}';
+
+/// The engine of `SentencePiece` BPE.
+#[derive(Debug)]
+pub(super) struct SentencePiece {
+    pub(super) bpe: Bpe,
+    pub(super) char_ids: FxHashMap<char, u32>,
+    /// The tokens `<0x00>` to `<0xFF>`, for characters that have none.
+    pub(super) byte_ids: Box<[u32; 256]>,
+    pub(super) space_id: u32,
+    pub(super) prefix: Prefix,
+}
+
+/// When a text is given a space in front.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Prefix {
+    Never,
+    /// When it does not begin with one.
+    Missing,
+    Always,
+}
+
+impl SentencePiece {
+    /// Adds the tokens of a text, until there are more than `limit`.
+    pub(super) fn encode<const SPANS: bool>(
+        &self,
+        text: &Window<'_>,
+        limit: usize,
+        scratch: &mut Scratch,
+    ) -> Pieces {
+        let mut at = 0;
+        if self.prefix != Prefix::Never && text.len() > 0 {
+            at = self.add_first::<SPANS>(text, scratch)?;
+        }
+        while at < text.len() && scratch.tokens.len() <= limit {
+            let bytes = text.load(at);
+            let lead = usize::from(bytes[0] == b' ');
+            let graphic = mask(bytes, |byte| byte.is_ascii_graphic());
+            let len = lead + leading(graphic >> (8 * lead));
+            let next = at + len;
+            let ends = next == text.len() || (next < text.len() && text.byte(next) == b' ');
+            if len > lead && len <= SHORT && ends {
+                let key = key(u128::from_le_bytes(bytes), len);
+                scratch.add_short::<SPANS>(key, at, |scratch| {
+                    self.tokenize(text.str(at, next), false, scratch)
+                })?;
+                at = next;
+                continue;
+            }
+            let next = piece_end(text, at);
+            let piece = text.str(at, next);
+            scratch.add::<SPANS>(piece.as_bytes(), at, |scratch| {
+                self.tokenize(piece, false, scratch)
+            })?;
+            at = next;
+        }
+        Ok(())
+    }
+
+    /// Adds the piece that the space in front belongs to, and gives where it ends.
+    fn add_first<const SPANS: bool>(
+        &self,
+        text: &Window<'_>,
+        scratch: &mut Scratch,
+    ) -> std::result::Result<usize, Whole> {
+        let end = piece_end(text, 0);
+        let piece = text.str(0, end);
+        let has_space = text.byte(0) == b' ';
+        if has_space && self.prefix == Prefix::Missing {
+            return Ok(0);
+        }
+        if has_space {
+            scratch.add_unremembered::<SPANS>(0, |scratch| self.tokenize(piece, true, scratch))?;
+        } else {
+            // No later piece begins without a space, so that the memo cannot mix them up.
+            scratch.add::<SPANS>(piece.as_bytes(), 0, |scratch| {
+                self.tokenize(piece, true, scratch)
+            })?;
+        }
+        Ok(end)
+    }
+
+    fn tokenize(&self, text: &str, prefix: bool, scratch: &mut Scratch) -> Pieces {
+        let symbols = &mut scratch.symbols;
+        symbols.clear();
+        if prefix && let Some(first) = text.chars().next() {
+            // The space that was put in front spans the first character.
+            let span = Span::new(0, first.len_utf8());
+            symbols.push(Symbol {
+                id: self.space_id,
+                span,
+            });
+        }
+        for (start, character) in text.char_indices() {
+            let span = Span::new(start, start + character.len_utf8());
+            let id = match character {
+                ' ' => Some(self.space_id),
+                // The reference takes it for a space.
+                META_SPACE => return Err(Whole),
+                _ => self.char_ids.get(&character).copied(),
+            };
+            if let Some(id) = id {
+                symbols.push(Symbol { id, span });
+                continue;
+            }
+            let mut buffer = [0; 4];
+            let bytes = character.encode_utf8(&mut buffer).as_bytes();
+            symbols.extend(bytes.iter().map(|&byte| Symbol {
+                id: self.byte_ids[usize::from(byte)],
+                span,
+            }));
+        }
+        self.bpe.tokenize(symbols, &mut scratch.piece);
+        Ok(())
+    }
+}
+
+/// Where the spaces at `at`, and what follows them up to the next space, end.
+fn piece_end(text: &Window<'_>, at: usize) -> usize {
+    let rest = text.str(at, text.len()).as_bytes();
+    let spaces = rest.iter().take_while(|&&byte| byte == b' ').count();
+    let word = rest.iter().skip(spaces);
+    at + spaces + word.take_while(|&&byte| byte != b' ').count()
+}
