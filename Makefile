@@ -50,6 +50,7 @@ test: $(VENV)/.dev lint typecheck rust-test ## Run every test, lint and type che
 	$(BIN)/python -m pytest $(PARALLEL)
 
 test-all: $(VENV)/.dev lint typecheck rust-test deny ## Run every proof in full, on ../shared too (under 75 minutes)
+	cargo test --release --quiet --package xtask -- --ignored
 	$(BIN)/python -m pytest $(PARALLEL)
 	$(BIN)/python -m pytest -m slow --durations=20
 

@@ -77,3 +77,36 @@ def _threads(request: pytest.FixtureRequest) -> Iterator[None]:
     torch.set_num_threads(os.cpu_count() or 1)
     yield
     torch.set_num_threads(before)
+
+
+TOKENIZERS = (
+    *("minilm", "bert_uncased", "bert_cased", "bert_chinese", "gpt2"),
+    *("roberta_base", "llama2", "llama2_slow", "t5", "albert", "babyllama"),
+)
+
+
+@pytest.fixture(scope="module", params=TOKENIZERS)
+def hf(request: pytest.FixtureRequest) -> Any:
+    """Each tokenizer of the shared data folder (and MiniLM's), as its README says to load it."""
+    import transformers
+
+    name = request.param
+    if name == "minilm":
+        path = request.getfixturevalue("minilm_path")
+        return transformers.AutoTokenizer.from_pretrained(path)
+    data: Path = request.getfixturevalue("shared_data")
+    if name == "babyllama":
+        return transformers.AutoTokenizer.from_pretrained(data / "weights/babyllama_tok105/hf")
+    folder = data / "tokenizers" / name.removesuffix("_slow")
+    classes = {
+        "bert_uncased": transformers.BertTokenizer,
+        "bert_chinese": transformers.BertTokenizer,
+        "gpt2": transformers.GPT2Tokenizer,
+        "roberta_base": transformers.RobertaTokenizer,
+        "t5": transformers.T5Tokenizer,
+        "albert": transformers.AlbertTokenizer,
+        "llama2_slow": transformers.LlamaTokenizer,
+    }
+    if name in classes:
+        return classes[name].from_pretrained(folder)
+    return transformers.PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"))

@@ -60,7 +60,7 @@ class Tokenizer:
 
 @final
 class EncodedColumn:
-    """A column after encoding: flat ids and where each row begins. What was not asked for is None."""
+    """A column after encoding: flat ids, row offsets; what nobody asked for is None."""
 
     @property
     def ids(self) -> NDArray[np.uint32]: ...

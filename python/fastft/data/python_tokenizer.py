@@ -10,16 +10,18 @@ from __future__ import annotations
 import copy
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastft.data.diagnose import clip
+from fastft.data.token_batch import TokenBatch
 from fastft.data.type_ids import TypeIds
 from fastft.errors import ConfigurationError, TokenizerError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from numpy.typing import NDArray
     from transformers import PreTrainedTokenizerBase
@@ -60,54 +62,44 @@ class PythonTokenizer:
         add_special_tokens: bool = True,
         max_length: int | None = None,
         truncation_side: str = "right",
-    ) -> tuple[NDArray[np.uint32], NDArray[np.uint64], TypeIds, int, int]:
-        """Encodes Arrow columns; gives the fields of a `TokenBatch` in their order."""
+        truncation_strategy: str = "longest_first",
+        stride: int = 0,
+        **wanted: bool,
+    ) -> TokenBatch:
+        """Encodes Arrow columns; the options are those of `Tokenizer.encode`."""
         self._check_room(max_length if add_special_tokens else None, text_pair is not None)
         rows = texts.to_pylist()
         pairs = None if text_pair is None else text_pair.to_pylist()
+        common = {"add_special_tokens": add_special_tokens}
+        cut = {"max_length": max_length, "truncation": truncation_strategy, "stride": stride}
         with self._lock, _settings_put_back(self._hf):
             self._hf.truncation_side = truncation_side
-            ids, type_ids = self._call(rows, pairs, add_special_tokens, None)
             if max_length is None:
-                return (*_flat(ids, type_ids), 0, 0)
-            long = [row for row, row_ids in enumerate(ids) if len(row_ids) > max_length]
-            if not long:
-                return (*_flat(ids, type_ids), 0, 0)
-            # What is cut is encoded twice: the stock call does not say how much it cut.
-            num_tokens = sum(len(ids[row]) for row in long)
-            cut_ids, cut_type_ids = self._call(
-                [rows[row] for row in long],
-                None if pairs is None else [pairs[row] for row in long],
-                add_special_tokens,
-                max_length,
-            )
-        for row, row_ids, row_type_ids in zip(long, cut_ids, cut_type_ids, strict=True):
-            ids[row], type_ids[row] = row_ids, row_type_ids
-        return (*_flat(ids, type_ids), len(long), num_tokens - sum(map(len, cut_ids)))
+                return _batch(self._call(rows, pairs, **common, **wanted), wanted)
+            # The stock call does not say how much it cuts, so that all is encoded twice.
+            whole = self._call(rows, pairs, **common)
+            encoded = self._call(rows, pairs, **common, **cut, **wanted)
+        lengths = [len(ids) for ids in whole["input_ids"]]
+        long = [length - max_length for length in lengths if length > max_length]
+        batch = _batch(encoded, wanted)
+        return replace(batch, num_truncated_rows=len(long), num_truncated_tokens=sum(long))
 
-    def _call(
-        self,
-        rows: list[str],
-        pairs: list[str] | None,
-        add_special_tokens: bool,
-        max_length: int | None,
-    ) -> tuple[list[list[int]], list[list[int]]]:
+    def _call(self, rows: list[str], pairs: list[str] | None, **options: Any) -> Any:
         if not rows:  # the stock call fails on an empty list
-            return [], []
+            return {"input_ids": [], "token_type_ids": []}
         settings: dict[str, Any] = {
-            "add_special_tokens": add_special_tokens,
-            "truncation": max_length is not None,
-            "max_length": max_length,
+            "truncation": False,
             "padding": False,
             "return_attention_mask": False,
             "return_token_type_ids": True,
             "verbose": False,
+            **options,
         }
+        settings.pop("return_word_ids", None)
         try:
-            encoded = self._hf(rows, pairs, **settings)
+            return self._hf(rows, pairs, **settings)
         except Exception as error:  # the package raises the base class for a text it cannot take
             raise self._refused(rows, pairs, settings) or error from error
-        return encoded["input_ids"], encoded["token_type_ids"]
 
     def _refused(
         self, rows: list[str], pairs: list[str] | None, settings: dict[str, Any]
@@ -152,11 +144,29 @@ def _settings_put_back(hf: PreTrainedTokenizerBase) -> Iterator[None]:
         backend.no_padding() if padding is None else backend.enable_padding(**padding)
 
 
-def _flat(
-    ids: list[list[int]], type_ids: list[list[int]]
-) -> tuple[NDArray[np.uint32], NDArray[np.uint64], TypeIds]:
+def _batch(encoded: Any, wanted: dict[str, bool]) -> TokenBatch:
+    ids, type_ids = encoded["input_ids"], encoded["token_type_ids"]
     lengths = np.array([len(row) for row in ids], np.uint64)
     row_offsets = np.concatenate([np.zeros(1, np.uint64), np.cumsum(lengths, dtype=np.uint64)])
-    flat_ids = np.fromiter((token for row in ids for token in row), np.uint32)
-    flat_type_ids = np.fromiter((token for row in type_ids for token in row), np.uint8)
-    return flat_ids, row_offsets, TypeIds(flat=flat_type_ids if flat_type_ids.any() else None)
+    flat_type_ids = _flat(type_ids, np.uint8)
+    words = (encoded.word_ids(row) for row in range(len(ids)))
+    no_word = ([-1 if word is None else word for word in row] for row in words)
+    return TokenBatch(
+        _flat(ids, np.uint32),
+        row_offsets,
+        TypeIds(flat=flat_type_ids if flat_type_ids.any() else None),
+        offset_mapping=_flat(encoded.get("offset_mapping", ()), np.uint32).reshape(-1, 2)
+        if wanted.get("return_offsets_mapping")
+        else None,
+        word_ids=_flat(no_word, np.int32) if wanted.get("return_word_ids") else None,
+        special_tokens_mask=_flat(encoded.get("special_tokens_mask", ()), np.uint8)
+        if wanted.get("return_special_tokens_mask")
+        else None,
+        overflow_to_sample_mapping=np.array(encoded.get("overflow_to_sample_mapping", ()), np.int64)
+        if wanted.get("return_overflowing_tokens")
+        else None,
+    )
+
+
+def _flat(rows: Iterable[Any], dtype: Any) -> NDArray[Any]:
+    return np.array([value for row in rows for value in row], dtype)

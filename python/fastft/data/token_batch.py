@@ -1,4 +1,7 @@
-"""What encoding gives: the ids of all rows in one array, and where each row begins."""
+"""What encoding gives: the ids of all rows in one array, and where each row begins.
+
+What was not asked for is None.
+"""
 
 from __future__ import annotations
 
@@ -33,6 +36,14 @@ class TokenBatch:
     """How many rows lost tokens to `max_length`."""
     num_truncated_tokens: int = 0
     """How many tokens they lost."""
+    offset_mapping: NDArray[np.uint32] | None = None
+    """uint32 (N, 2): the characters of its text that each token covers; 0, 0 for special tokens."""
+    word_ids: NDArray[np.int32] | None = None
+    """int32 (N,): the word of its text that each token belongs to; -1 for special tokens."""
+    special_tokens_mask: NDArray[np.uint8] | None = None
+    """uint8 (N,): 1 for the tokens that were added around the text."""
+    overflow_to_sample_mapping: NDArray[np.int64] | None = None
+    """int64 (rows,): the text that each row comes from, when one text may give several."""
 
     def __len__(self) -> int:
         return len(self.row_offsets) - 1

@@ -1,8 +1,7 @@
 """Text to token ids: a Hugging Face fast tokenizer, run on whole columns in Rust.
 
-The definition of the tokenizer is handed to Rust once, and the ids come back flat. A self-check at
-load compares the ids with those of the installed Python tokenizer; where they differ, or where the
-Rust side cannot read the definition, the Python tokenizer does the work and `explain()` says why.
+The definition of the tokenizer is handed to Rust once, and the ids come back flat. Which of the
+routes encodes is decided at load (`tokenizer_route`), and `explain()` says which and why.
 
 Invariant: the tokenizer that was given is never changed, and nothing carries over from one call
 to the next, so that any number of threads may encode at once. What is added to the given tokenizer
@@ -11,30 +10,25 @@ later is not seen: it was read when the `Tokenizer` was made.
 
 from __future__ import annotations
 
-import os
-import warnings
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastft import _fastft
-from fastft.data import probes
-from fastft.data.python_tokenizer import PythonTokenizer, text_refused
-from fastft.data.text_column import Texts, as_arrow, buffers
+from fastft.data.python_tokenizer import PythonTokenizer
+from fastft.data.text_column import Texts, as_arrow
 from fastft.data.token_batch import TokenBatch
-from fastft.data.type_ids import TypeIds
+from fastft.data.tokenizer_route import TokenizerFallbackWarning, choose_route, encode_in_rust
 from fastft.errors import ConfigurationError, DataError, ModelNotFoundError, TokenizerError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from transformers import PreTrainedTokenizerBase
 
+    from fastft import _fastft
 
-class TokenizerFallbackWarning(UserWarning):
-    """A tokenizer runs through the Python package instead of through Rust; the text says why."""
+__all__ = ["TokenBatch", "Tokenizer", "TokenizerFallbackWarning"]
 
 
 class Tokenizer:
@@ -92,8 +86,7 @@ class Tokenizer:
                 "convert_slow_tokenizer(tokenizer)).save_pretrained(folder)",
             )
         python = PythonTokenizer(hf)
-        rust, explanation = _rust_route(hf, python)
-        return cls(hf, python, rust, explanation)
+        return cls(hf, python, *choose_route(hf, python))
 
     def encode(
         self,
@@ -102,7 +95,13 @@ class Tokenizer:
         *,
         add_special_tokens: bool = True,
         max_length: int | None = None,
+        truncation: bool | str = True,
         truncation_side: str | None = None,
+        stride: int = 0,
+        return_overflowing_tokens: bool = False,
+        return_offsets_mapping: bool = False,
+        return_word_ids: bool = False,
+        return_special_tokens_mask: bool = False,
         num_threads: int | None = None,
     ) -> TokenBatch:
         """Encodes each text, together with the same row of `text_pair` when there is one.
@@ -113,9 +112,15 @@ class Tokenizer:
             texts: Strings, or an Arrow string array.
             text_pair: The second texts, as many as `texts`.
             add_special_tokens: Whether to add `[CLS]`, `</s>` and the like.
-            max_length: The greatest length, special tokens included; the longer text of a pair
-                loses tokens first (`truncation=True` in transformers). None cuts nothing.
+            max_length: The greatest length, special tokens included. None cuts nothing.
+            truncation: Which text of a pair loses tokens: `True` or `"longest_first"` the longer
+                one first, `"only_first"`, `"only_second"`; `False` cuts nothing.
             truncation_side: `"left"` or `"right"`; the tokenizer's own when None.
+            stride: How many tokens an overflowing row shares with the one before it.
+            return_overflowing_tokens: Whether what is cut off follows in rows of its own.
+            return_offsets_mapping: Whether to give the characters that each token covers.
+            return_word_ids: Whether to give the word that each token belongs to.
+            return_special_tokens_mask: Whether to mark the tokens that were added.
             num_threads: How many threads work; by default the cores that this process may use,
                 divided by `LOCAL_WORLD_SIZE`.
 
@@ -123,7 +128,7 @@ class Tokenizer:
             DataError: A row is null, not a string or not valid Unicode, or the columns differ in
                 length.
             ConfigurationError: `max_length` has no room for the special tokens (transformers
-                silently cuts nothing there).
+                silently cuts nothing there), or `stride` leaves no room to move on.
         """
         text_column = as_arrow(texts)
         pair_column = None if text_pair is None else as_arrow(text_pair, name="text_pair")
@@ -132,15 +137,26 @@ class Tokenizer:
                 "texts and text_pair differ in length",
                 found=f"{len(text_column)} and {len(pair_column)} rows",
             )
+        strategy = _checked_truncation(truncation)
         options: dict[str, Any] = {
             "add_special_tokens": add_special_tokens,
             "max_length": _checked_count("max_length", max_length, at_least=0),
             "truncation_side": _checked_side(truncation_side or self.hf.truncation_side),
+            "truncation_strategy": strategy or "longest_first",
+            "stride": _checked_count("stride", stride, at_least=0) or 0,
+            "return_overflowing_tokens": return_overflowing_tokens,
+            "return_offsets_mapping": return_offsets_mapping,
+            "return_word_ids": return_word_ids,
+            "return_special_tokens_mask": return_special_tokens_mask,
         }
-        if self._rust is None:
-            return TokenBatch(*self._python.encode(text_column, pair_column, **options))
+        if strategy is None:
+            options["max_length"] = None
         num_threads = _checked_count("num_threads", num_threads, at_least=1)
-        return _encode_in_rust(self._rust, text_column, pair_column, num_threads, **options)
+        if self._rust is None:
+            return self._python.encode(text_column, pair_column, **options)
+        return encode_in_rust(
+            self._rust, text_column, pair_column, num_threads=num_threads, **options
+        )
 
     def explain(self) -> str:
         """Says which route encodes, and why."""
@@ -191,93 +207,6 @@ def _load(location: str | Path) -> PreTrainedTokenizerBase:
         ) from error
 
 
-def _rust_route(
-    hf: PreTrainedTokenizerBase, python: PythonTokenizer
-) -> tuple[_fastft.Tokenizer | None, str]:
-    """The Rust tokenizer if it agrees with the Python one, and what to say about it."""
-    import tokenizers
-
-    texts = probes.probe_texts(hf.all_special_tokens)
-    try:
-        rust = _fastft.Tokenizer(
-            python.definition(), split_special_tokens=bool(hf.split_special_tokens)
-        )
-        difference = _difference(python, rust, texts)
-    except Exception as error:  # whatever the definition holds: the Python route still works
-        reason = str(error).splitlines()[0]
-    else:
-        if difference is None:
-            return rust, (
-                f"rust: tokenizers crate {_fastft.TOKENIZERS_VERSION}; {len(texts)} probe texts "
-                f"equal to tokenizers {tokenizers.__version__}"
-            )
-        reason = (
-            f"the Rust route gives other ids for {difference.text!r}: {difference.found}, "
-            f"not {difference.expected}"
-        )
-    warnings.warn(
-        f"{type(hf).__name__} runs through the Python package tokenizers, not through Rust: "
-        f"{reason}. The ids are right; encoding is slower.",
-        TokenizerFallbackWarning,
-        stacklevel=3,
-    )
-    return None, f"python: {reason}"
-
-
-def _difference(
-    python: PythonTokenizer, rust: _fastft.Tokenizer, texts: list[str]
-) -> probes.Difference | None:
-    def in_python(texts: list[str], pairs: list[str] | None, **cut: Any) -> Any:
-        pair_column = None if pairs is None else as_arrow(pairs)
-        return _rows(TokenBatch(*python.encode(as_arrow(texts), pair_column, **cut)))
-
-    def in_rust(texts: list[str], pairs: list[str] | None, **cut: Any) -> Any:
-        pair_column = None if pairs is None else as_arrow(pairs)
-        return _rows(_encode_in_rust(rust, as_arrow(texts), pair_column, 1, **cut))
-
-    max_length = max(5, python.num_special_tokens(is_pair=True) + 1)
-    with _serial_python_tokenizers():
-        return probes.first_difference(texts, in_python, in_rust, max_length=max_length)
-
-
-def _rows(batch: TokenBatch) -> Iterator[tuple[list[int], list[int]]]:
-    for index in range(len(batch)):
-        yield batch.row(index).tolist(), batch.row_type_ids(index).tolist()
-
-
-def _encode_in_rust(
-    rust: _fastft.Tokenizer, texts: Any, text_pair: Any, num_threads: int | None, **options: Any
-) -> TokenBatch:
-    columns = buffers(texts), None if text_pair is None else buffers(text_pair)
-    try:
-        encoded = rust.encode(*columns, num_threads=num_threads, **options)
-    except TokenizerError as error:
-        row = int((error.place or "row 0").removeprefix("row "))
-        raise text_refused(f"row {row}", texts[row].as_py(), error.problem) from error
-    return TokenBatch(
-        encoded.ids,
-        encoded.row_offsets,
-        TypeIds(encoded.second_segment_starts, encoded.flat_type_ids),
-        encoded.num_truncated_rows,
-        encoded.num_truncated_tokens,
-    )
-
-
-@contextmanager
-def _serial_python_tokenizers() -> Iterator[None]:
-    """Keeps the Python package from starting its threads, which it then warns about in forks."""
-    name = "TOKENIZERS_PARALLELISM"
-    before = os.environ.get(name)
-    os.environ[name] = "false"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
-
-
 def _checked_count(name: str, value: int | None, *, at_least: int) -> int | None:
     if value is None:
         return None
@@ -296,3 +225,16 @@ def _checked_side(value: str) -> str:
             expected="'left' or 'right'",
         )
     return value
+
+
+def _checked_truncation(value: bool | str) -> str | None:
+    names = {True: "longest_first", False: None, "do_not_truncate": None}
+    names |= {name: name for name in ("longest_first", "only_first", "only_second")}
+    if not isinstance(value, (bool, str)) or value not in names:
+        raise ConfigurationError(
+            "truncation names none of the strategies",
+            place="truncation",
+            found=repr(value),
+            expected="True, False, 'longest_first', 'only_first' or 'only_second'",
+        )
+    return names[value]

@@ -3,14 +3,15 @@
 //! Where the raw text may be cut: at white space, and on both sides of a character that is a word of
 //! its own after normalisation wherever it stands (punctuation, CJK); which these are was read off
 //! the crate (`unicode_tables`). Normalisation changes each character by itself; only decomposition
-//! moves marks past each other, never past a cut. Words of ASCII letters and digits go to our own
-//! `WordPiece`, all others to the crate.
+//! moves marks past each other, never past a cut. Words whose characters are normalised each by
+//! itself go to our own `WordPiece`, all others to the crate.
 
 use super::char_classes::{BERT_CASED_ALONE, BERT_SPACE, BERT_UNCASED_ALONE, CharClasses};
+use super::lanes::{alphanumerics, leading, lowercased};
 use super::memo::{SHORT, bytes_of, key};
 use super::reference;
 use super::scratch::{Pieces, Scratch};
-use super::window::{Window, leading, lowercased, mask};
+use super::window::Window;
 use super::word_piece::WordPiece;
 
 /// What an ASCII byte is to BERT.
@@ -70,7 +71,7 @@ impl Bert {
         while at < text.len() && scratch.tokens.len() <= limit {
             let raw = text.load(at);
             let bytes = if self.lowercase { lowercased(raw) } else { raw };
-            let len = leading(mask(raw, |byte| byte.is_ascii_alphanumeric()));
+            let len = leading(alphanumerics(raw));
             let next = at + len;
             if len == 0 {
                 match self.kind(raw[0]) {
@@ -129,7 +130,6 @@ impl Bert {
         scratch: &mut Scratch,
     ) -> std::result::Result<usize, super::scratch::Whole> {
         let mut end = at;
-        let mut is_plain = true;
         while let Some((character, len)) = text.char(end) {
             let classes = self.classes.of(character);
             let is_space = classes & BERT_SPACE != 0;
@@ -139,24 +139,61 @@ impl Bert {
                     if is_space {
                         return Ok(end);
                     }
-                    is_plain = character.is_ascii();
                 }
                 break;
             }
-            is_plain &= character.is_ascii_alphanumeric();
             end += len;
         }
         let word = text.str(at, end);
         scratch.add::<SPANS>(word.as_bytes(), at, |scratch| {
-            if !is_plain {
+            if !self.normalize(crate_tokenizer, word, scratch) {
                 return reference::tokenize(crate_tokenizer, word, &mut scratch.piece);
             }
-            let lower = word.to_ascii_lowercase();
-            let normalized = if self.lowercase { &lower } else { word };
-            self.word_piece
-                .tokenize(normalized.as_bytes(), &mut scratch.piece);
+            let Scratch {
+                piece, normalized, ..
+            } = scratch;
+            if !normalized.text.is_empty() {
+                self.word_piece.tokenize(normalized.text.as_bytes(), piece);
+            }
+            for span in &mut piece.spans {
+                *span = normalized.origin(*span);
+            }
             Ok(())
         })?;
         Ok(end)
+    }
+
+    /// Normalises a word character by character; false where that is not what the crate does.
+    fn normalize(
+        &self,
+        crate_tokenizer: &tokenizers::Tokenizer,
+        word: &str,
+        scratch: &mut Scratch,
+    ) -> bool {
+        let Scratch {
+            characters,
+            normalized,
+            ..
+        } = scratch;
+        normalized.clear();
+        let cuts = BERT_SPACE | self.alone;
+        for (start, character) in word.char_indices() {
+            let end = start + character.len_utf8();
+            let is_alone = self.classes.of(character) & self.alone != 0;
+            let became = characters.get(crate_tokenizer, character);
+            // Spaces around a word of its own are the normalizer's way of saying so.
+            let text = if is_alone {
+                became.text().trim()
+            } else {
+                became.text()
+            };
+            let cuts_within = !is_alone && text.chars().any(|c| self.classes.of(c) & cuts != 0);
+            // Only decomposition moves characters.
+            if cuts_within || (became.is_odd && (self.lowercase || text.is_empty())) {
+                return false;
+            }
+            normalized.push(text, start, end);
+        }
+        true
     }
 }

@@ -8,10 +8,11 @@ use rustc_hash::FxHashMap;
 use super::bpe::{Bpe, Symbol};
 use super::byte_pattern::Pattern;
 use super::char_classes::CharClasses;
+use super::lanes::{leading, letters};
 use super::memo::{SHORT, key};
 use super::scratch::{Pieces, Scratch};
 use super::tokens::{Piece, Span};
-use super::window::{Window, leading, mask};
+use super::window::Window;
 
 /// The engine of byte-level tokenizers.
 #[derive(Debug)]
@@ -20,11 +21,35 @@ pub(super) struct ByteLevel {
     /// The token of each byte.
     pub(super) byte_ids: Box<[u32; 256]>,
     pub(super) bpe: Bpe,
+    /// The pairs of bytes that stand beside each other in some merged token: nothing merges across
+    /// any other pair, so that long words (a Chinese sentence) fall into short parts.
+    pub(super) neighbours: ByteNeighbours,
     /// Words that are one token whatever the merges say (`ignore_merges`).
     pub(super) whole_words: FxHashMap<Box<[u8]>, u32>,
     /// Whether a text that does not begin with a space is given one.
     pub(super) add_prefix_space: bool,
     pub(super) classes: &'static CharClasses,
+}
+
+/// A set of pairs of bytes: by the first one, a bit for each second one.
+#[derive(Debug)]
+pub(super) struct ByteNeighbours(Box<[[u128; 2]; 256]>);
+
+impl ByteNeighbours {
+    /// The pairs in any of `tokens`.
+    pub(super) fn new<'a>(tokens: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        let mut pairs = Box::new([[0; 2]; 256]);
+        for pair in tokens.into_iter().flat_map(|token| token.windows(2)) {
+            if let [first, second] = *pair {
+                pairs[usize::from(first)][usize::from(second / 128)] |= 1 << (second % 128);
+            }
+        }
+        Self(pairs)
+    }
+
+    fn contain(&self, first: u8, second: u8) -> bool {
+        self.0[usize::from(first)][usize::from(second / 128)] >> (second % 128) & 1 == 1
+    }
 }
 
 impl ByteLevel {
@@ -59,9 +84,8 @@ impl ByteLevel {
         let mut at = 0;
         while at < text.len() && scratch.tokens.len() <= limit {
             let bytes = text.load(at);
-            let letters = mask(bytes, |byte| byte.is_ascii_alphabetic());
             let lead = usize::from(self.pattern.is_lead(bytes[0]));
-            let len = lead + leading(letters >> (8 * lead));
+            let len = lead + leading(letters(bytes) >> lead);
             let next = at + len;
             // Behind the text lies a zero, which is ASCII.
             if len > lead && len <= SHORT && next <= text.len() && text.byte(next).is_ascii() {
@@ -92,16 +116,24 @@ impl ByteLevel {
             piece.push(id, Span::new(0, word.len()));
             return;
         }
-        scratch.symbols.clear();
+        let symbols = &mut scratch.symbols;
+        symbols.clear();
+        let mut last = None;
         for (start, character) in word.char_indices() {
             // A token that holds a part of a character spans all of it.
             let span = Span::new(start, start + character.len_utf8());
-            let bytes = character.encode_utf8(&mut [0; 4]).as_bytes().to_vec();
-            scratch.symbols.extend(bytes.iter().map(|&byte| Symbol {
-                id: self.byte_ids[usize::from(byte)],
-                span,
-            }));
+            for &byte in character.encode_utf8(&mut [0; 4]).as_bytes() {
+                if last.is_some_and(|last| !self.neighbours.contain(last, byte)) {
+                    self.bpe.tokenize(symbols, piece);
+                    symbols.clear();
+                }
+                last = Some(byte);
+                symbols.push(Symbol {
+                    id: self.byte_ids[usize::from(byte)],
+                    span,
+                });
+            }
         }
-        self.bpe.tokenize(&mut scratch.symbols, piece);
+        self.bpe.tokenize(symbols, piece);
     }
 }

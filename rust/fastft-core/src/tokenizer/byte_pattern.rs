@@ -183,7 +183,6 @@ impl Scan<'_> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a panic is how a test says no")]
 mod tests {
     use super::*;
     use proptest::prelude::*;

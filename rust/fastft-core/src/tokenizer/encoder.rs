@@ -71,18 +71,19 @@ impl<'a> Encoder<'a> {
         let definition = self.definition;
         let mut scratch = definition.take_scratch();
         let mut part = Part::new(self.options);
-        let (mut first, mut second) = (Tokens::default(), Tokens::default());
+        let (mut first, mut second) = (Tokens::default(), text_pair.map(|_| Tokens::default()));
         for row in rows {
             let encoded = self.tokens(text, row, first, &mut scratch)?;
-            let pair = match text_pair {
-                Some(pair) => Some(self.tokens(pair, row, second, &mut scratch)?),
-                None => None,
+            let pair = match (text_pair, second) {
+                (Some(pair), Some(second)) => Some(self.tokens(pair, row, second, &mut scratch)?),
+                _ => None,
             };
             self.push_rows(row, &encoded, pair.as_ref(), &mut part)?;
             // The buffers go on to the next row.
             first = encoded.tokens;
-            second = pair.map_or_else(Tokens::default, |pair| pair.tokens);
+            second = pair.map(|pair| pair.tokens);
         }
+        scratch.tokens = first;
         definition.give_back(scratch);
         Ok(part)
     }
@@ -111,7 +112,7 @@ impl<'a> Encoder<'a> {
         }
         Ok(Encoded {
             text: window.text(),
-            tokens: std::mem::take(&mut scratch.tokens),
+            tokens: std::mem::replace(&mut scratch.tokens, Tokens::taken()),
             blanks,
         })
     }

@@ -6,15 +6,16 @@
 use aho_corasick::AhoCorasick;
 use rustc_hash::FxHashMap;
 use serde_json::Value;
-use tokenizers::{NormalizedString, Normalizer as _, Tokenizer};
+use tokenizers::Tokenizer;
 
 use super::bert::Bert;
 use super::bpe::Bpe;
-use super::byte_level::ByteLevel;
+use super::byte_level::{ByteLevel, ByteNeighbours};
 use super::byte_pattern::{GPT2, Pattern};
 use super::char_classes::CharClasses;
+use super::reference;
 use super::scratch::{Pieces, Scratch, Whole};
-use super::sentence_piece::{META_SPACE, Prefix, SentencePiece};
+use super::sentence_piece::{META_SPACE, Neighbours, Prefix, SentencePiece};
 use super::unigram::Unigram;
 use super::vocabulary::{self, Vocabulary};
 use super::white_space::WhiteSpace;
@@ -113,8 +114,9 @@ impl Engine {
 
 fn bert(definition: &Value) -> Result<Bert, Reason> {
     let (normalizer, model) = (&definition["normalizer"], &definition["model"]);
-    expect(normalizer, "type", "BertNormalizer")?;
-    expect(&definition["pre_tokenizer"], "type", "BertPreTokenizer")?;
+    expect("normalizer", normalizer, "BertNormalizer")?;
+    let pre_tokenizer = &definition["pre_tokenizer"];
+    expect("pre-tokenizer", pre_tokenizer, "BertPreTokenizer")?;
     let lowercase = normalizer["lowercase"] == true;
     let strips = normalizer["strip_accents"].as_bool().unwrap_or(lowercase);
     if normalizer["clean_text"] != true || normalizer["handle_chinese_chars"] != true {
@@ -159,10 +161,15 @@ fn byte_level(definition: &Value) -> Result<ByteLevel, Reason> {
         Some(true) => vocab.by_bytes(),
         _ => FxHashMap::default(),
     };
+    let merges = vocab.merges(&model["merges"])?;
+    let tokens = vocab.merged(&merges);
+    let tokens = tokens.iter().copied();
+    let tokens: Vec<Vec<u8>> = tokens.filter_map(vocabulary::spelled_bytes).collect();
     Ok(ByteLevel {
         pattern,
         byte_ids,
-        bpe: Bpe::new(vocab.merges(&model["merges"])?),
+        neighbours: ByteNeighbours::new(tokens.iter().map(Vec::as_slice)),
+        bpe: Bpe::new(merges),
         whole_words,
         add_prefix_space,
         classes: CharClasses::get(),
@@ -209,9 +216,11 @@ fn sentence_piece(definition: &Value) -> Result<SentencePiece, Reason> {
         *id = vocab.id(&token).ok_or("a byte is not in the vocabulary")?;
     }
     let char_ids = vocab.chars();
+    let merges = vocab.merges(&model["merges"])?;
     let space_id = char_ids.get(&META_SPACE).copied();
     Ok(SentencePiece {
-        bpe: Bpe::new(vocab.merges(&model["merges"])?),
+        neighbours: Neighbours::new(vocab.merged(&merges)),
+        bpe: Bpe::new(merges),
         space_id: space_id.ok_or("the space is not in the vocabulary")?,
         char_ids,
         byte_ids,
@@ -254,17 +263,19 @@ fn joins_words(token: &str) -> bool {
 
 fn white_space(definition: &Value, tokenizer: &Tokenizer) -> Result<WhiteSpace, Reason> {
     let (pre_tokenizer, model) = (&definition["pre_tokenizer"], &definition["model"]);
-    expect(&definition["normalizer"], "type", "Precompiled")?;
+    expect("normalizer", &definition["normalizer"], "Precompiled")?;
     let steps = pre_tokenizer["pretokenizers"].as_array();
     let [split, meta] = steps.map_or(&[][..], Vec::as_slice) else {
         return Err(format!("the pre-tokenizer is {}", named(pre_tokenizer)));
     };
-    expect(split, "type", "WhitespaceSplit")?;
-    expect(meta, "type", "Metaspace")?;
-    expect(meta, "prepend_scheme", "always")?;
-    expect(meta, "replacement", &META_SPACE.to_string())?;
-    if meta["split"] == false || model["byte_fallback"] == true {
-        return Err("Metaspace does not split, or bytes stand for characters".into());
+    expect("pre-tokenizer", split, "WhitespaceSplit")?;
+    expect("pre-tokenizer", meta, "Metaspace")?;
+    let prepends = meta["prepend_scheme"] == "always";
+    if !prepends || meta["replacement"] != META_SPACE.to_string() || meta["split"] == false {
+        return Err("Metaspace does not split, or writes spaces in another way".into());
+    }
+    if model["byte_fallback"] == true {
+        return Err("bytes stand for unknown characters".into());
     }
     leaves_ascii_alone(tokenizer)?;
     let vocab: Vec<(String, f64)> = serde_json::from_value(model["vocab"].clone())
@@ -282,11 +293,8 @@ fn white_space(definition: &Value, tokenizer: &Tokenizer) -> Result<WhiteSpace, 
 /// Asks the normalizer for every printable ASCII character, and for white space.
 fn leaves_ascii_alone(tokenizer: &Tokenizer) -> Result<(), Reason> {
     let normalized = |text: &str| {
-        let mut normalized = NormalizedString::from(text);
-        if let Some(normalizer) = tokenizer.get_normalizer() {
-            normalizer.normalize(&mut normalized).ok()?;
-        }
-        Some(normalized.get().to_owned())
+        let normalized = reference::normalize(tokenizer, text).ok();
+        normalized.map(|normalized| normalized.get().to_owned())
     };
     for character in ('!'..='~').map(String::from) {
         if normalized(&character).as_ref() != Some(&character) {
@@ -337,11 +345,11 @@ fn added_tokens(definition: &Value) -> Result<Option<AhoCorasick>, Reason> {
         .map_err(|error| format!("the added tokens are too many: {error}"))
 }
 
-fn expect(value: &Value, name: &str, expected: &str) -> Result<(), Reason> {
-    if value[name] == expected {
+fn expect(part: &str, found: &Value, expected: &str) -> Result<(), Reason> {
+    if found["type"] == expected {
         return Ok(());
     }
-    Err(format!("{name} is {}, not {expected}", named(&value[name])))
+    Err(format!("the {part} is {}, not {expected}", named(found)))
 }
 
 /// A part of a definition by its type, or in short.

@@ -7,7 +7,9 @@
 //!
 //! Invariant: a key stands in the bucket of four slots that its hash names, or nowhere; a bucket is
 //! filled from the slot that the hash names, so that an empty slot ends the search. Nothing holds
-//! more than [`Memo::new`] allows: a full bucket replaces a slot, a full spill empties everything.
+//! more than [`Memo::new`] allows: a full bucket replaces a slot, and the spill is a ring whose oldest
+//! tokens are overwritten. Places in the ring are counted on and on, so that an entry knows whether
+//! its tokens are still there.
 //!
 //! The idea is that of gigatoken and of the word cache of tokenizers 1.0.
 
@@ -36,8 +38,20 @@ const SPILLED: u8 = u8::MAX;
 #[inline(always)]
 pub(super) fn key(bytes: u128, len: usize) -> u128 {
     debug_assert!((1..=SHORT).contains(&len));
-    (bytes & ((1u128 << (8 * len)) - 1)) | ((len as u128) << 120)
+    let (kept, length) = KEPT[len % 16];
+    (bytes & kept) | length
 }
+
+/// By length: the bytes of a key that are kept, and the length above them.
+static KEPT: [(u128, u128); 16] = {
+    let mut kept = [(0, 0); 16];
+    let mut len = 1;
+    while len < 16 {
+        kept[len] = ((1 << (8 * len)) - 1, (len as u128) << 120);
+        len += 1;
+    }
+    kept
+};
 
 /// The key of a piece that is at hand as bytes; `None` for one that is empty or too long.
 pub(super) fn key_of(piece: &[u8]) -> Option<u128> {
@@ -86,6 +100,8 @@ pub(super) struct Memo {
     spill_ids: Vec<u32>,
     spill_spans: Vec<Span>,
     spill_words: Vec<u32>,
+    /// How many tokens ever went into the ring, and those left out at its end.
+    spilled: u32,
     long: FxHashMap<Box<[u8]>, Entry>,
     num_long_bytes: usize,
     /// Chooses the slot of a full bucket that is replaced.
@@ -108,6 +124,7 @@ impl Memo {
             spill_ids: Vec::new(),
             spill_spans: Vec::new(),
             spill_words: Vec::new(),
+            spilled: 0,
             long: FxHashMap::default(),
             num_long_bytes: 0,
             victim: 0,
@@ -132,11 +149,10 @@ impl Memo {
                 num_ids,
                 num_words,
             };
-            self.push_spilled::<SPANS>(entry, base, tokens);
-        } else {
-            let words = self.inline_words;
-            tokens.push_inline::<SPANS>(&slot.ids, slot.ends, slot.num_ids, words, base);
+            return self.push_spilled::<SPANS>(entry, base, tokens);
         }
+        let words = self.inline_words;
+        tokens.push_inline::<SPANS>(&slot.ids, slot.ends, slot.num_ids, words, base);
         true
     }
 
@@ -148,10 +164,7 @@ impl Memo {
         tokens: &mut Tokens,
     ) -> bool {
         match self.long.get(piece) {
-            Some(&entry) => {
-                self.push_spilled::<SPANS>(entry, base, tokens);
-                true
-            }
+            Some(&entry) => self.push_spilled::<SPANS>(entry, base, tokens),
             None => false,
         }
     }
@@ -264,24 +277,37 @@ impl Memo {
         fits.then_some(slot)
     }
 
-    /// Puts the tokens of a piece into the spill; `None` when they are too many to keep.
+    /// Puts the tokens of a piece into the ring; `None` when they are too many to keep.
     fn spill(&mut self, piece: &Piece) -> Option<Entry> {
-        let max_spilled = self.max_slots / 2;
-        if piece.ids.len() > max_spilled / 4 {
+        let size = self.max_spilled();
+        let count = piece.ids.len();
+        if count > size / 4 {
             return None;
         }
-        if self.spill_ids.len() + piece.ids.len() > max_spilled {
-            self.forget();
-        }
-        let entry = Entry {
-            start: u32::try_from(self.spill_ids.len()).ok()?,
-            num_ids: u32::try_from(piece.ids.len()).ok()?,
-            num_words: piece.num_words,
+        let mut place = self.spilled as usize % size;
+        let skipped = if place + count > size {
+            size - place
+        } else {
+            0
         };
-        self.spill_ids.extend_from_slice(&piece.ids);
-        self.spill_spans.extend_from_slice(&piece.spans);
-        self.spill_words.extend_from_slice(&piece.words);
-        Some(entry)
+        if u32::try_from(self.spilled as usize + skipped + count).is_err() {
+            // After four thousand million tokens the count begins anew.
+            self.forget();
+        } else {
+            self.spilled += u32::try_from(skipped).ok()?;
+        }
+        let start = self.spilled;
+        place = start as usize % size;
+        overwrite(&mut self.spill_ids, place, &piece.ids);
+        overwrite(&mut self.spill_spans, place, &piece.spans);
+        overwrite(&mut self.spill_words, place, &piece.words);
+        let num_ids = u32::try_from(count).ok()?;
+        self.spilled += num_ids;
+        Some(Entry {
+            start,
+            num_ids,
+            num_words: piece.num_words,
+        })
     }
 
     fn forget(&mut self) {
@@ -292,10 +318,22 @@ impl Memo {
         self.spill_ids.clear();
         self.spill_spans.clear();
         self.spill_words.clear();
+        self.spilled = 0;
     }
 
-    fn push_spilled<const SPANS: bool>(&self, entry: Entry, base: u32, tokens: &mut Tokens) {
-        let range = entry.start as usize..(entry.start + entry.num_ids) as usize;
+    /// Adds the tokens of an entry, if they have not been overwritten.
+    fn push_spilled<const SPANS: bool>(
+        &self,
+        entry: Entry,
+        base: u32,
+        tokens: &mut Tokens,
+    ) -> bool {
+        let size = self.max_spilled();
+        if (self.spilled - entry.start) as usize > size {
+            return false;
+        }
+        let place = entry.start as usize % size;
+        let range = place..place + entry.num_ids as usize;
         tokens.push_piece::<SPANS>(
             self.spill_ids.get(range.clone()).unwrap_or_default(),
             self.spill_spans.get(range.clone()).unwrap_or_default(),
@@ -303,11 +341,28 @@ impl Memo {
             entry.num_words,
             base,
         );
+        true
     }
 
-    /// 4 MiB beside 2^18 slots.
+    /// The tokens that the ring holds: 4 MiB beside 2^18 slots.
+    fn max_spilled(&self) -> usize {
+        self.max_slots.max(BUCKET)
+    }
+
+    /// 3 MiB beside 2^18 slots.
     fn max_long_bytes(&self) -> usize {
-        self.max_slots * 16
+        self.max_slots * 12
+    }
+}
+
+/// Writes `values` at `place` of a ring that may still be growing.
+fn overwrite<T: Copy + Default>(ring: &mut Vec<T>, place: usize, values: &[T]) {
+    let end = place + values.len();
+    if ring.len() < end {
+        ring.resize(end, T::default());
+    }
+    if let Some(target) = ring.get_mut(place..end) {
+        target.copy_from_slice(values);
     }
 }
 
@@ -389,7 +444,7 @@ mod tests {
             }
             assert!(memo.num_used <= memo.slots.len());
             assert!(memo.slots.len() <= max_slots);
-            assert!(memo.spill_ids.len() <= max_slots / 2);
+            assert!(memo.spill_ids.len() <= max_slots);
         }
     }
 

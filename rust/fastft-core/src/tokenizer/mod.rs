@@ -3,7 +3,9 @@
 //! - [`TextColumn`] is the column that comes in: bytes and offsets, as Arrow lays strings out.
 //! - [`EncodedColumn`] is what goes out: flat ids and offsets, with [`TypeIds`] in their smallest form.
 //! - `char_classes` and `unicode_tables` say what a character is, as the `tokenizers` crate means it.
+//! - `lanes` looks at sixteen bytes at once.
 //! - `window`, `tokens`, `memo` and `scratch` hold a text, its tokens, the pieces already known.
+//! - `normalizer` remembers what the crate makes of single characters.
 //! - `word_piece`, `bpe` and `unigram` are the models: from a word to its tokens.
 //! - `reference` tokenises with the `tokenizers` crate whatever the engines do not know.
 //! - `bert`, `byte_level`, `sentence_piece` and `white_space` are the engines: each cuts the raw text
@@ -29,8 +31,10 @@ mod char_classes;
 pub mod encoded_column;
 mod encoder;
 mod engine;
+mod lanes;
 pub mod loader;
 mod memo;
+mod normalizer;
 mod post_processor;
 mod reference;
 mod scratch;

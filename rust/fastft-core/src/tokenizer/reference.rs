@@ -41,6 +41,18 @@ pub(super) fn tokenize(tokenizer: &tokenizers::Tokenizer, text: &str, piece: &mu
     Ok(())
 }
 
+/// A text after the normalizer of the crate.
+pub(super) fn normalize(
+    tokenizer: &tokenizers::Tokenizer,
+    text: &str,
+) -> std::result::Result<NormalizedString, Whole> {
+    let mut normalized = NormalizedString::from(text);
+    if let Some(normalizer) = tokenizer.get_normalizer() {
+        normalizer.normalize(&mut normalized).map_err(|_| Whole)?;
+    }
+    Ok(normalized)
+}
+
 /// The tokens of a piece, with the normalizer and pre-tokenizer of the crate and another model,
 /// which gives the ids of a word and the bytes of the word that each one covers.
 pub(super) fn tokenize_with(
@@ -49,11 +61,7 @@ pub(super) fn tokenize_with(
     piece: &mut Piece,
     model: impl Fn(&str) -> Vec<(u32, Span)>,
 ) -> Pieces {
-    let mut normalized = NormalizedString::from(text);
-    if let Some(normalizer) = tokenizer.get_normalizer() {
-        normalizer.normalize(&mut normalized).map_err(|_| Whole)?;
-    }
-    let mut words = PreTokenizedString::from(normalized);
+    let mut words = PreTokenizedString::from(normalize(tokenizer, text)?);
     if let Some(pre_tokenizer) = tokenizer.get_pre_tokenizer() {
         pre_tokenizer.pre_tokenize(&mut words).map_err(|_| Whole)?;
     }

@@ -4,6 +4,7 @@ use std::sync::Mutex;
 
 use super::bpe::Symbol;
 use super::memo::{self, Memo};
+use super::normalizer::{Characters, NormalizedPiece};
 use super::tokens::{Piece, Tokens};
 use super::unigram::Lattice;
 
@@ -24,6 +25,8 @@ pub(super) struct Scratch {
     pub(super) piece: Piece,
     pub(super) symbols: Vec<Symbol>,
     pub(super) lattice: Lattice,
+    pub(super) characters: Characters,
+    pub(super) normalized: NormalizedPiece,
 }
 
 impl Scratch {
@@ -34,6 +37,8 @@ impl Scratch {
             piece: Piece::default(),
             symbols: Vec::new(),
             lattice: Lattice::default(),
+            characters: Characters::default(),
+            normalized: NormalizedPiece::default(),
         }
     }
 

@@ -1,17 +1,19 @@
 //! `SentencePiece` BPE (Llama 2, Mistral): a space and the word behind it at a time.
 //!
 //! Spaces become `▁`, nothing else is normalised, and the whole text is one word to the model. Where
-//! the raw text may be cut: before each run of spaces, as long as no token of the vocabulary holds
-//! a `▁` behind another character (checked by the loader), because a merge across the cut would give
-//! such a token. A character without a token becomes its bytes.
+//! the raw text may be cut: between two characters that stand beside each other in no token that a
+//! merge makes, because a merge across the cut would make such a token. For a space behind another
+//! character this is checked at load; for letters beside punctuation and digits it is looked up.
+//! A character without a token becomes its bytes.
 
 use rustc_hash::FxHashMap;
 
 use super::bpe::{Bpe, Symbol};
-use super::memo::{SHORT, key};
+use super::lanes::{graphics, leading, letters};
+use super::memo::{self, SHORT, key};
 use super::scratch::{Pieces, Scratch, Whole};
 use super::tokens::Span;
-use super::window::{Window, leading, mask};
+use super::window::Window;
 
 /// What stands for a space.
 pub(super) const META_SPACE: char = '\u{2581}';
@@ -25,6 +27,33 @@ pub(super) struct SentencePiece {
     pub(super) byte_ids: Box<[u32; 256]>,
     pub(super) space_id: u32,
     pub(super) prefix: Prefix,
+    /// The pairs of ASCII characters that stand beside each other in some merged token.
+    pub(super) neighbours: Neighbours,
+}
+
+/// A set of pairs of ASCII characters: by the first one, a bit for each second one.
+#[derive(Debug)]
+pub(super) struct Neighbours(Box<[u128; 128]>);
+
+impl Neighbours {
+    /// The pairs in any of `tokens`.
+    pub(super) fn new<'a>(tokens: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut pairs = Box::new([0; 128]);
+        for token in tokens {
+            for pair in token.as_bytes().windows(2) {
+                if let [first @ 0..128, second @ 0..128] = *pair {
+                    pairs[usize::from(first)] |= 1 << second;
+                }
+            }
+        }
+        Self(pairs)
+    }
+
+    #[inline(always)]
+    fn contain(&self, first: u8, second: u8) -> bool {
+        let row = self.0.get(usize::from(first)).copied().unwrap_or(u128::MAX);
+        second >= 128 || row >> second & 1 == 1
+    }
 }
 
 /// When a text is given a space in front.
@@ -51,11 +80,15 @@ impl SentencePiece {
         while at < text.len() && scratch.tokens.len() <= limit {
             let bytes = text.load(at);
             let lead = usize::from(bytes[0] == b' ');
-            let graphic = mask(bytes, |byte| byte.is_ascii_graphic());
-            let len = lead + leading(graphic >> (8 * lead));
+            let letters = letters(bytes);
+            let run = if letters >> lead & 1 == 1 {
+                letters
+            } else {
+                graphics(bytes) & !letters
+            };
+            let len = lead + leading(run >> lead);
             let next = at + len;
-            let ends = next == text.len() || (next < text.len() && text.byte(next) == b' ');
-            if len > lead && len <= SHORT && ends {
+            if len > lead && len <= SHORT && self.ends_piece(text, next) {
                 let key = key(u128::from_le_bytes(bytes), len);
                 scratch.add_short::<SPANS>(key, at, |scratch| {
                     self.tokenize(text.str(at, next), false, scratch)
@@ -85,15 +118,26 @@ impl SentencePiece {
         if has_space && self.prefix == Prefix::Missing {
             return Ok(0);
         }
-        if has_space {
-            scratch.add_unremembered::<SPANS>(0, |scratch| self.tokenize(piece, true, scratch))?;
-        } else {
-            // No later piece begins without a space, so that the memo cannot mix them up.
-            scratch.add::<SPANS>(piece.as_bytes(), 0, |scratch| {
-                self.tokenize(piece, true, scratch)
-            })?;
+        // The space is not there: the same word behind a real space has other spans, but its ids.
+        let key = memo::key_of(format!(" {piece}").as_bytes()).filter(|_| !SPANS && !has_space);
+        match key {
+            Some(key) => scratch.add_short::<SPANS>(key, 0, |scratch| {
+                self.tokenize(&format!(" {piece}"), false, scratch)
+            })?,
+            None => scratch
+                .add_unremembered::<SPANS>(0, |scratch| self.tokenize(piece, true, scratch))?,
         }
         Ok(end)
+    }
+
+    /// Whether the text may be cut at `at`, which lies behind a printable ASCII character.
+    #[inline(always)]
+    fn ends_piece(&self, text: &Window<'_>, at: usize) -> bool {
+        if at >= text.len() {
+            return at == text.len();
+        }
+        let next = text.byte(at);
+        next == b' ' || !self.neighbours.contain(text.byte(at - 1), next)
     }
 
     fn tokenize(&self, text: &str, prefix: bool, scratch: &mut Scratch) -> Pieces {

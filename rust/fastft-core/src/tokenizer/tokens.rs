@@ -64,19 +64,24 @@ pub(super) struct Tokens {
 
 impl Default for Tokens {
     fn default() -> Self {
-        let mut tokens = Self {
-            ids: Vec::new(),
-            spans: Vec::new(),
-            words: Vec::new(),
-            len: 0,
-            num_words: 0,
-        };
+        let mut tokens = Self::taken();
         tokens.make_room(1024);
         tokens
     }
 }
 
 impl Tokens {
+    /// Stands where tokens were taken away; it holds none and takes none.
+    pub(super) fn taken() -> Self {
+        Self {
+            ids: Vec::new(),
+            spans: Vec::new(),
+            words: Vec::new(),
+            len: 0,
+            num_words: 0,
+        }
+    }
+
     pub(super) fn clear(&mut self) {
         self.len = 0;
         self.num_words = 0;

@@ -1,6 +1,8 @@
 //! The vocabulary and merges of a definition, as the engines need them.
 
-use rustc_hash::FxHashMap;
+use std::sync::LazyLock;
+
+use rustc_hash::{FxHashMap, FxHashSet};
 use serde_json::Value;
 use unicode_normalization_alignments::{IsNormalized, is_nfc_quick};
 
@@ -51,12 +53,15 @@ impl<'a> Vocabulary<'a> {
 
     /// The tokens of a byte-level vocabulary by the bytes that they stand for.
     pub(super) fn by_bytes(&self) -> FxHashMap<Box<[u8]>, u32> {
-        let bytes: FxHashMap<char, u8> = (0..=255).map(|byte| (byte_char(byte), byte)).collect();
-        let spelled = |(token, id): (&str, u32)| {
-            let spelled: Option<Vec<u8>> = token.chars().map(|c| bytes.get(&c).copied()).collect();
-            Some((spelled?.into_boxed_slice(), id))
-        };
+        let spelled = |(token, id)| Some((spelled_bytes(token)?.into_boxed_slice(), id));
         self.iter().filter_map(spelled).collect()
+    }
+
+    /// The tokens that merges make.
+    pub(super) fn merged(&self, merges: &[(u32, u32, u32)]) -> Vec<&'a str> {
+        let made: FxHashSet<u32> = merges.iter().map(|&(_, _, id)| id).collect();
+        let tokens = self.iter().filter(|(_, id)| made.contains(id));
+        tokens.map(|(token, _)| token).collect()
     }
 
     /// The merges as (left, right, merged), in the order of their rank.
@@ -100,6 +105,13 @@ pub(super) fn byte_char(byte: u8) -> char {
         .ok()
         .and_then(|rank| char::from_u32(0x100 + rank))
         .unwrap_or(char::REPLACEMENT_CHARACTER)
+}
+
+/// The bytes that a token of a byte-level vocabulary stands for; `None` for one that is no such.
+pub(super) fn spelled_bytes(token: &str) -> Option<Vec<u8>> {
+    static BYTES: LazyLock<FxHashMap<char, u8>> =
+        LazyLock::new(|| (0..=255).map(|byte| (byte_char(byte), byte)).collect());
+    token.chars().map(|c| BYTES.get(&c).copied()).collect()
 }
 
 /// Whether normalisation form C surely leaves a text as it is.

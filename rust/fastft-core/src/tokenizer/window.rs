@@ -81,24 +81,6 @@ impl<'a> Window<'a> {
     }
 }
 
-/// `0xFF` for each byte that `test` holds for, the first byte lowest; compiles to vector code.
-#[inline(always)]
-pub(super) fn mask(bytes: [u8; 16], test: impl Fn(u8) -> bool) -> u128 {
-    u128::from_le_bytes(bytes.map(|byte| if test(byte) { 0xFF } else { 0 }))
-}
-
-/// How many bytes at the low end of a mask are set.
-#[inline(always)]
-pub(super) fn leading(mask: u128) -> usize {
-    ((!mask).trailing_zeros() / 8) as usize
-}
-
-/// `bytes` with the ASCII letters in lower case.
-#[inline(always)]
-pub(super) fn lowercased(bytes: [u8; 16]) -> [u8; 16] {
-    bytes.map(|byte| byte | (u8::from(byte.is_ascii_uppercase()) << 5))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,14 +94,6 @@ mod tests {
         assert_eq!(window.load(40), [0; 16]);
         assert_eq!(window.byte(2), b'c');
         assert_eq!(window.byte(3), 0);
-    }
-
-    #[test]
-    fn masks_count_from_the_first_byte() {
-        let bytes = *b"ab1 cdefghijklmn";
-        assert_eq!(leading(mask(bytes, |byte| byte.is_ascii_alphanumeric())), 3);
-        assert_eq!(leading(mask([b'a'; 16], |byte| byte == b'a')), 16);
-        assert_eq!(lowercased(*b"AZaz09@[`{AZaz09"), *b"azaz09@[`{azaz09");
     }
 
     #[test]

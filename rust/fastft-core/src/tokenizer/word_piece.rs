@@ -1,7 +1,6 @@
-//! `WordPiece` on words of ASCII letters and digits: the longest piece that fits, again and again.
+//! `WordPiece`: the longest piece that fits, again and again.
 //!
-//! The reference is `models::wordpiece` of the `tokenizers` crate; words with any other character
-//! go there.
+//! The reference is `models::wordpiece` of the `tokenizers` crate.
 
 use super::tokens::{Piece, Span};
 use super::trie::{Node, Trie};
@@ -33,14 +32,20 @@ impl WordPiece {
         }
     }
 
-    /// Cuts a word of ASCII characters, already normalised, into its pieces.
+    /// Cuts a word in UTF-8, already normalised, into its pieces.
     pub(super) fn tokenize(&self, word: &[u8], piece: &mut Piece) {
         piece.num_words = 1;
-        if word.len() > self.max_input_chars_per_word || !self.cut(word, piece) {
+        if self.is_too_long(word) || !self.cut(word, piece) {
             piece.clear();
             piece.num_words = 1;
             piece.push(self.unk_id, Span::new(0, word.len()));
         }
+    }
+
+    fn is_too_long(&self, word: &[u8]) -> bool {
+        let begins_character = |byte: &&u8| **byte & 0xC0 != 0x80;
+        word.len() > self.max_input_chars_per_word
+            && word.iter().filter(begins_character).count() > self.max_input_chars_per_word
     }
 
     fn cut(&self, word: &[u8], piece: &mut Piece) -> bool {
