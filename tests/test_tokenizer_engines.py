@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import signal
 import threading
 import time
 import warnings
@@ -359,6 +360,22 @@ class TestThreads:
         thread.join()
         # With the GIL held the other thread would stand still until the call returns.
         assert during >= 5
+
+    def test_ctrl_c_ends_a_long_call(self, tiny_tokenizer: Any) -> None:
+        rust = engine_of(backend(tiny_tokenizer), reference_only=True)
+        column = buffers(as_arrow(["a good film and a bad film " * 50] * 10_000))
+        start = time.perf_counter()
+        rust.encode(column, num_threads=2)
+        whole = time.perf_counter() - start
+        timer = threading.Timer(whole / 10, os.kill, (os.getpid(), signal.SIGINT))
+        start = time.perf_counter()
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            rust.encode(column, num_threads=2)
+        # A call that only looks at its end would take as long as the first one.
+        assert time.perf_counter() - start < whole / 2
+        again = rust.encode(buffers(as_arrow(["a good film"])))
+        assert len(again.ids) == 5
 
     def test_calls_from_several_threads_at_once(self, tiny_tokenizer: Any) -> None:
         tokenizer = Tokenizer.from_hf(tiny_tokenizer)

@@ -157,6 +157,10 @@ pub enum Error {
         name: &'static str,
     },
 
+    /// Somebody asked for the work to stop.
+    #[error("the work was interrupted")]
+    Interrupted,
+
     /// The operating system gave us no threads.
     #[error("no thread pool could be started: {reason}")]
     NoThreads {

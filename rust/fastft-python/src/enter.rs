@@ -5,10 +5,16 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use pyo3::prelude::*;
 
 use crate::error::{PyError, internal_error};
+
+/// How long a Ctrl-C may wait until it is seen.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 
 /// Runs `job` without the GIL and returns what it gives.
 pub(crate) fn enter<T: Send>(
@@ -19,6 +25,50 @@ pub(crate) fn enter<T: Send>(
     match py.detach(|| catch_unwind(AssertUnwindSafe(job))) {
         Ok(outcome) => outcome.map_err(|error| PyError(error).into()),
         Err(panic) => Err(internal_error(py, message(panic.as_ref()))),
+    }
+}
+
+/// Runs `job` without the GIL on a thread of its own, while this one looks for Ctrl-C; `job` must
+/// give up soon after the flag that it is handed becomes true.
+///
+/// A thread costs tens of microseconds: this is for work that takes a millisecond and more.
+#[expect(
+    clippy::redundant_closure_for_method_calls,
+    reason = "the method itself is not general enough in its lifetime"
+)]
+pub(crate) fn enter_interruptibly<T: Send>(
+    py: Python<'_>,
+    job: impl FnOnce(&AtomicBool) -> fastft_core::Result<T> + Send,
+) -> PyResult<T> {
+    let (stop, done) = (AtomicBool::new(false), AtomicBool::new(false));
+    let mut interruption = None;
+    let outcome = py.detach(|| {
+        let caller = thread::current();
+        thread::scope(|scope| {
+            let worker = scope.spawn(|| {
+                let outcome = catch_unwind(AssertUnwindSafe(|| job(&stop)));
+                done.store(true, Ordering::Release);
+                caller.unpark();
+                outcome
+            });
+            while !done.load(Ordering::Acquire) {
+                thread::park_timeout(BETWEEN_LOOKS);
+                if interruption.is_none()
+                    && let Err(error) = Python::attach(|py| py.check_signals())
+                {
+                    interruption = Some(error);
+                    stop.store(true, Ordering::Relaxed);
+                }
+            }
+            worker.join()
+        })
+    });
+    if let Some(interruption) = interruption {
+        return Err(interruption);
+    }
+    match outcome {
+        Ok(Ok(outcome)) => outcome.map_err(|error| PyError(error).into()),
+        Ok(Err(panic)) | Err(panic) => Err(internal_error(py, message(panic.as_ref()))),
     }
 }
 

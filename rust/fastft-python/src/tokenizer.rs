@@ -1,5 +1,7 @@
 //! `Tokenizer` and `EncodedColumn` of the module.
 
+use std::sync::atomic::AtomicBool;
+
 use fastft_core::tokenizer::{
     EncodeOptions, EncodedColumn, LoadOptions, TextColumn, Tokenizer, TruncationSide,
     TruncationStrategy, TypeIds,
@@ -9,7 +11,10 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::array::{array, matrix, slice};
-use crate::enter::enter;
+use crate::enter::{enter, enter_interruptibly};
+
+/// From this many bytes of text on, encoding may take so long that somebody gives up.
+const LONG: usize = 1 << 18;
 
 /// A tokenizer loaded from the text of a `tokenizer.json`; it never changes.
 #[pyclass(name = "Tokenizer", module = "fastft._fastft", frozen)]
@@ -107,13 +112,20 @@ impl PyTokenizer {
         };
         let text = slices(&text)?;
         let text_pair = text_pair.as_ref().map(slices).transpose()?;
-        let encoded = enter(py, || {
+        let encode = |stop: &AtomicBool| {
             let text = TextColumn::new(text.0, text.1)?;
             let text_pair = text_pair
                 .map(|pair| TextColumn::new(pair.0, pair.1))
                 .transpose()?;
-            self.tokenizer.encode(&text, text_pair.as_ref(), &options)
-        })?;
+            self.tokenizer
+                .encode_until(stop, &text, text_pair.as_ref(), &options)
+        };
+        let num_bytes = text.0.len() + text_pair.map_or(0, |pair| pair.0.len());
+        let encoded = if num_bytes < LONG {
+            enter(py, || encode(&AtomicBool::new(false)))?
+        } else {
+            enter_interruptibly(py, encode)?
+        };
         PyEncodedColumn::new(py, encoded, &options)
     }
 }
@@ -170,7 +182,7 @@ impl PyEncodedColumn {
         let num_tokens = column.ids.len();
         let offsets = options
             .return_offsets_mapping
-            .then(|| matrix(py, column.offset_mapping, num_tokens, 2))
+            .then(|| matrix(py, column.offset_mapping.into_flattened(), num_tokens, 2))
             .transpose()?;
         let words = options.return_word_ids.then_some(column.word_ids);
         let special = options.return_special_tokens_mask;

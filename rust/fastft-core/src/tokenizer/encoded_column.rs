@@ -18,7 +18,7 @@ pub struct EncodedColumn {
     /// The token type ids.
     pub type_ids: TypeIds,
     /// The characters of its text that each token covers, as start, end; 0, 0 for special tokens.
-    pub offset_mapping: Vec<u32>,
+    pub offset_mapping: Vec<[u32; 2]>,
     /// The word of its text that each token belongs to; -1 for special tokens.
     pub word_ids: Vec<i32>,
     /// 1 for the tokens that the post-processor added.
@@ -80,7 +80,7 @@ impl Part {
     pub(super) fn push_special(&mut self, row: usize, id: u32, type_id: u32) -> Result<()> {
         self.columns.ids.push(id);
         if self.wants.offsets {
-            self.columns.offset_mapping.extend([0, 0]);
+            self.columns.offset_mapping.push([0, 0]);
         }
         if self.wants.words {
             self.columns.word_ids.push(-1);
@@ -109,7 +109,7 @@ impl Part {
     }
 
     pub(super) fn push_offsets(&mut self, offsets: impl Iterator<Item = [u32; 2]>) {
-        self.columns.offset_mapping.extend(offsets.flatten());
+        self.columns.offset_mapping.extend(offsets);
     }
 
     pub(super) fn end_row(&mut self) {

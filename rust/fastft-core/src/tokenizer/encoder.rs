@@ -1,6 +1,7 @@
 //! Row by row: tokens, truncation, special tokens, and what was asked for beside the ids.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::encoded_column::Part;
 use super::engine::Engine;
@@ -67,12 +68,16 @@ impl<'a> Encoder<'a> {
         text: &TextColumn<'_>,
         text_pair: Option<&TextColumn<'_>>,
         rows: Range<usize>,
+        stop: &AtomicBool,
     ) -> Result<Part> {
         let definition = self.definition;
         let mut scratch = definition.take_scratch();
         let mut part = Part::new(self.options);
         let (mut first, mut second) = (Tokens::default(), text_pair.map(|_| Tokens::default()));
         for row in rows {
+            if stop.load(Ordering::Relaxed) {
+                return Err(Error::Interrupted);
+            }
             let encoded = self.tokens(text, row, first, &mut scratch)?;
             let pair = match (text_pair, second) {
                 (Some(pair), Some(second)) => Some(self.tokens(pair, row, second, &mut scratch)?),

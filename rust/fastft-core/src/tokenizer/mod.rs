@@ -57,6 +57,8 @@ pub use text_column::TextColumn;
 pub use truncation::TruncationStrategy;
 pub use type_ids::{TypeIds, TypeIdsView};
 
+use std::sync::atomic::AtomicBool;
+
 use crate::error::{Error, Result};
 use crate::parallelism;
 
@@ -154,16 +156,15 @@ impl Tokenizer {
         }
     }
 
-    /// Encodes every row of `text`, together with the same row of `text_pair` when there is one.
+    /// As [`Self::encode`], but gives up soon after `stop` became true, with
+    /// [`Error::Interrupted`].
     ///
     /// # Errors
     ///
-    /// [`Error::LengthMismatch`] for columns of different lengths, [`Error::MaxLengthTooSmall`]
-    /// when the special tokens alone are longer, [`Error::StrideTooLarge`] when rows would not
-    /// move on; for the first row that is at fault [`Error::InvalidUtf8`], [`Error::TextTooLong`],
-    /// [`Error::NotTokenized`] and [`Error::TooLittleToTruncate`].
-    pub fn encode(
+    /// Those of [`Self::encode`].
+    pub fn encode_until(
         &self,
+        stop: &AtomicBool,
         text: &TextColumn<'_>,
         text_pair: Option<&TextColumn<'_>>,
         options: &EncodeOptions,
@@ -180,8 +181,25 @@ impl Tokenizer {
         let encoder = encoder::Encoder::new(&self.definition, text_pair.is_some(), options)?;
         let ranges = parallelism::ranges(text.len(), ROWS_PER_TASK);
         let parts = parallelism::map_ranges(options.num_threads, ranges, |rows| {
-            encoder.encode_rows(text, text_pair, rows)
+            encoder.encode_rows(text, text_pair, rows, stop)
         })?;
         Ok(EncodedColumn::concatenate(parts))
+    }
+
+    /// Encodes every row of `text`, together with the same row of `text_pair` when there is one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::LengthMismatch`] for columns of different lengths, [`Error::MaxLengthTooSmall`]
+    /// when the special tokens alone are longer, [`Error::StrideTooLarge`] when rows would not
+    /// move on; for the first row that is at fault [`Error::InvalidUtf8`], [`Error::TextTooLong`],
+    /// [`Error::NotTokenized`] and [`Error::TooLittleToTruncate`].
+    pub fn encode(
+        &self,
+        text: &TextColumn<'_>,
+        text_pair: Option<&TextColumn<'_>>,
+        options: &EncodeOptions,
+    ) -> Result<EncodedColumn> {
+        self.encode_until(&AtomicBool::new(false), text, text_pair, options)
     }
 }
