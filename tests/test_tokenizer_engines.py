@@ -59,15 +59,27 @@ def assert_exact(stock: Any, rust: Any, texts: list[str], pairs: list[str] | Non
     columns = [None if column is None else buffers(as_arrow(column)) for column in (texts, pairs)]
     found = rust.encode(*columns, **DETAILS)
     expected = stock.encode_batch(texts if pairs is None else list(zip(texts, pairs, strict=True)))
-    ends = found.row_offsets.tolist()
-    for row, ((start, end), wanted) in enumerate(zip(pairwise(ends), expected, strict=True)):
-        place = f"row {row}: {texts[row]!r}"
-        assert found.ids[start:end].tolist() == wanted.ids, place
-        offsets = [tuple(pair) for pair in found.offset_mapping[start:end].tolist()]
-        assert offsets == wanted.offsets, place
-        words = [None if word < 0 else word for word in found.word_ids[start:end].tolist()]
-        assert words == wanted.word_ids, place
-        assert found.special_tokens_mask[start:end].tolist() == wanted.special_tokens_mask, place
+    ends = np.cumsum([0, *(len(row) for row in expected)])
+    rows = pairwise(found.row_offsets.tolist())
+    for text, (start, end), wanted in zip(texts, rows, expected, strict=True):
+        assert found.ids[start:end].tolist() == wanted.ids, repr(text)
+    for name, ours, values in (
+        ("offsets", found.offset_mapping, [row.offsets for row in expected]),
+        ("marks", found.special_tokens_mask, [row.special_tokens_mask for row in expected]),
+        ("words", found.word_ids, [_words(row) for row in expected]),
+    ):
+        flat = np.array([value for row in values for value in row]).reshape(ours.shape)
+        differing = np.flatnonzero((ours != flat).reshape(len(ours), -1).any(axis=1))
+        if len(differing):
+            row = int(np.searchsorted(ends, differing[0], side="right")) - 1
+            place = slice(ends[row], ends[row + 1])
+            raise AssertionError(
+                f"{name} of {texts[row]!r}: {ours[place].tolist()}, not {flat[place].tolist()}"
+            )
+
+
+def _words(row: Any) -> list[int]:
+    return [-1 if word is None else word for word in row.word_ids]
 
 
 def engine_of(stock: Any, **options: Any) -> Any:
