@@ -18,7 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastft import _fastft
+from fastft.data import probes
 from fastft.data.text_column import as_arrow, buffers
+from fastft.data.token_batch import TokenBatch
 from fastft.data.tokenizer import Tokenizer, TokenizerFallbackWarning
 from fastft.errors import ConfigurationError, TokenizerError
 from tests.hostile_texts import every_character, hostile_texts
@@ -291,6 +293,18 @@ def test_published_split_patterns(
     assert_exact(stock, rust, sample_text)
     assert_exact(stock, rust, hostile_texts(3000, seed=4))
     assert_exact(stock, rust, ["<|im_start|>user\nHello<|im_start|>", "<|begin_of_text|>"])
+
+
+def test_the_probes_see_rows_that_end_elsewhere() -> None:
+    def encode(ends: list[int]) -> Any:
+        # The flat ids are the same; only the border between the rows differs.
+        ids = np.array([5, 6, 7], np.uint32)
+        return lambda *_, **__: TokenBatch(ids, np.array(ends, np.uint64))
+
+    compare = probes._compare
+    assert compare(["a", "b"], None, encode([0, 1, 3]), encode([0, 1, 3]), {}) is None
+    difference = compare(["a", "b"], None, encode([0, 1, 3]), encode([0, 2, 3]), {})
+    assert difference == ("a", "ids", [5], [5, 6])
 
 
 class TestRoutes:
