@@ -59,16 +59,15 @@ impl Bert {
         }
     }
 
-    /// Adds the tokens of a text, until there are more than `limit`.
+    /// Adds the tokens of a text.
     pub(super) fn encode<const SPANS: bool>(
         &self,
         crate_tokenizer: &tokenizers::Tokenizer,
         text: &Window<'_>,
-        limit: usize,
         scratch: &mut Scratch,
     ) -> Pieces {
         let mut at = 0;
-        while at < text.len() && scratch.tokens.len() <= limit {
+        while at < text.len() {
             let raw = text.load(at);
             let bytes = if self.lowercase { lowercased(raw) } else { raw };
             let len = leading(alphanumerics(raw));

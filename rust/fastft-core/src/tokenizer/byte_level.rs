@@ -53,18 +53,17 @@ impl ByteNeighbours {
 }
 
 impl ByteLevel {
-    /// Adds the tokens of a text, until there are more than `limit`.
+    /// Adds the tokens of a text.
     pub(super) fn encode<const SPANS: bool>(
         &self,
         text: &Window<'_>,
-        limit: usize,
         scratch: &mut Scratch,
     ) -> Pieces {
         if !self.add_prefix_space || text.len() == 0 || text.byte(0) == b' ' {
-            return self.encode_as_is::<SPANS>(text, limit, scratch);
+            return self.encode_as_is::<SPANS>(text, scratch);
         }
         let prefixed = format!(" {}", text.text());
-        self.encode_as_is::<SPANS>(&Window::alone(&prefixed), limit, scratch)?;
+        self.encode_as_is::<SPANS>(&Window::alone(&prefixed), scratch)?;
         // The space that was put in front belongs to the first character.
         let first = text.char(0).map_or(1, |(_, len)| len);
         let first = u32::try_from(first).unwrap_or(1);
@@ -75,14 +74,9 @@ impl ByteLevel {
         Ok(())
     }
 
-    fn encode_as_is<const SPANS: bool>(
-        &self,
-        text: &Window<'_>,
-        limit: usize,
-        scratch: &mut Scratch,
-    ) -> Pieces {
+    fn encode_as_is<const SPANS: bool>(&self, text: &Window<'_>, scratch: &mut Scratch) -> Pieces {
         let mut at = 0;
-        while at < text.len() && scratch.tokens.len() <= limit {
+        while at < text.len() {
             let bytes = text.load(at);
             let lead = usize::from(self.pattern.is_lead(bytes[0]));
             let len = lead + leading(letters(bytes) >> lead);

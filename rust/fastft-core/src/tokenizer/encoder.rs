@@ -25,10 +25,11 @@ pub(super) struct Encoder<'a> {
     room: usize,
 }
 
-/// The tokens of one text, and how it is written.
-struct Encoded<'a> {
-    text: &'a str,
+/// The tokens of one text, and where its characters lie.
+struct Encoded {
     tokens: Tokens,
+    /// Empty when nobody asked for offsets.
+    characters: CharacterOffsets,
     /// By token, when the reference encoded the text and offsets are trimmed.
     blanks: Vec<Blanks>,
 }
@@ -94,13 +95,13 @@ impl<'a> Encoder<'a> {
     }
 
     /// The tokens of one text, in the buffers of `tokens`.
-    fn tokens<'t>(
+    fn tokens(
         &self,
-        column: &TextColumn<'t>,
+        column: &TextColumn<'_>,
         row: usize,
         tokens: Tokens,
         scratch: &mut Scratch,
-    ) -> Result<Encoded<'t>> {
+    ) -> Result<Encoded> {
         let window = column.window(row)?;
         if u32::try_from(window.len()).is_err() {
             return Err(Error::TextTooLong { row });
@@ -116,8 +117,12 @@ impl<'a> Encoder<'a> {
             self.whole(window.text(), row, scratch, &mut blanks)?;
         }
         Ok(Encoded {
-            text: window.text(),
             tokens: std::mem::replace(&mut scratch.tokens, Tokens::taken()),
+            characters: if self.options.return_offsets_mapping {
+                CharacterOffsets::new(window.text())
+            } else {
+                CharacterOffsets::default()
+            },
             blanks,
         })
     }
@@ -131,9 +136,9 @@ impl<'a> Encoder<'a> {
     ) -> bool {
         let tokenizer = &self.definition.tokenizer;
         let outcome = if with_spans {
-            engine.encode::<true>(tokenizer, window, usize::MAX, scratch)
+            engine.encode::<true>(tokenizer, window, scratch)
         } else {
-            engine.encode::<false>(tokenizer, window, usize::MAX, scratch)
+            engine.encode::<false>(tokenizer, window, scratch)
         };
         outcome.is_ok()
     }
@@ -166,8 +171,8 @@ impl<'a> Encoder<'a> {
     fn push_rows(
         &self,
         row: usize,
-        first: &Encoded<'_>,
-        second: Option<&Encoded<'_>>,
+        first: &Encoded,
+        second: Option<&Encoded>,
         part: &mut Part,
     ) -> Result<()> {
         let options = self.options;
@@ -214,8 +219,8 @@ impl<'a> Encoder<'a> {
     fn push_row(
         &self,
         row: usize,
-        first: &Encoded<'_>,
-        second: Option<&Encoded<'_>>,
+        first: &Encoded,
+        second: Option<&Encoded>,
         chosen: &[Range<usize>; 2],
         overflows: [bool; 2],
         part: &mut Part,
@@ -252,7 +257,7 @@ impl<'a> Encoder<'a> {
         Ok(())
     }
 
-    fn push_spans(&self, text: &Encoded<'_>, range: Range<usize>, part: &mut Part) {
+    fn push_spans(&self, text: &Encoded, range: Range<usize>, part: &mut Part) {
         let words = text.tokens.words().get(range.clone()).unwrap_or_default();
         part.push_words(words);
         if !self.options.return_offsets_mapping {
@@ -260,7 +265,6 @@ impl<'a> Encoder<'a> {
         }
         let spans = text.tokens.spans().get(range.clone()).unwrap_or_default();
         let ids = text.tokens.ids().get(range.clone()).unwrap_or_default();
-        let characters = Characters::new(text.text);
         let trim = self.definition.post_processor.trim.as_ref();
         // Trimming looks at the place of a token in its window, as the crate does.
         let offsets = spans
@@ -268,7 +272,7 @@ impl<'a> Encoder<'a> {
             .zip(ids)
             .enumerate()
             .map(|(index, (span, &id))| {
-                let offsets = characters.offsets(*span);
+                let offsets = text.characters.offsets(*span);
                 match trim {
                     None => offsets,
                     Some(trim) => {
@@ -282,12 +286,13 @@ impl<'a> Encoder<'a> {
 }
 
 /// From bytes to characters of one text.
-struct Characters {
+#[derive(Default)]
+struct CharacterOffsets {
     /// By byte: the character that it belongs to; empty for ASCII.
     indices: Vec<u32>,
 }
 
-impl Characters {
+impl CharacterOffsets {
     fn new(text: &str) -> Self {
         let mut indices = Vec::new();
         if !text.is_ascii() {

@@ -83,12 +83,11 @@ impl Engine {
         u32::from(!matches!(self.kind, Kind::SentencePiece(_)))
     }
 
-    /// Encodes a text into `scratch.tokens`, until there are more than `limit`.
+    /// Encodes a text into `scratch.tokens`.
     pub(super) fn encode<const SPANS: bool>(
         &self,
         crate_tokenizer: &Tokenizer,
         text: &Window<'_>,
-        limit: usize,
         scratch: &mut Scratch,
     ) -> Pieces {
         scratch.tokens.clear();
@@ -96,12 +95,10 @@ impl Engine {
             return Err(Whole);
         }
         match &self.kind {
-            Kind::Bert(engine) => engine.encode::<SPANS>(crate_tokenizer, text, limit, scratch),
-            Kind::ByteLevel(engine) => engine.encode::<SPANS>(text, limit, scratch),
-            Kind::SentencePiece(engine) => engine.encode::<SPANS>(text, limit, scratch),
-            Kind::WhiteSpace(engine) => {
-                engine.encode::<SPANS>(crate_tokenizer, text, limit, scratch)
-            }
+            Kind::Bert(engine) => engine.encode::<SPANS>(crate_tokenizer, text, scratch),
+            Kind::ByteLevel(engine) => engine.encode::<SPANS>(text, scratch),
+            Kind::SentencePiece(engine) => engine.encode::<SPANS>(text, scratch),
+            Kind::WhiteSpace(engine) => engine.encode::<SPANS>(crate_tokenizer, text, scratch),
         }
     }
 

@@ -66,18 +66,17 @@ pub(super) enum Prefix {
 }
 
 impl SentencePiece {
-    /// Adds the tokens of a text, until there are more than `limit`.
+    /// Adds the tokens of a text.
     pub(super) fn encode<const SPANS: bool>(
         &self,
         text: &Window<'_>,
-        limit: usize,
         scratch: &mut Scratch,
     ) -> Pieces {
         let mut at = 0;
         if self.prefix != Prefix::Never && text.len() > 0 {
             at = self.add_first::<SPANS>(text, scratch)?;
         }
-        while at < text.len() && scratch.tokens.len() <= limit {
+        while at < text.len() {
             let bytes = text.load(at);
             let lead = usize::from(bytes[0] == b' ');
             let letters = letters(bytes);

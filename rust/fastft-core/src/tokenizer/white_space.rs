@@ -27,16 +27,15 @@ pub(super) struct WhiteSpace {
 }
 
 impl WhiteSpace {
-    /// Adds the tokens of a text, until there are more than `limit`.
+    /// Adds the tokens of a text.
     pub(super) fn encode<const SPANS: bool>(
         &self,
         crate_tokenizer: &tokenizers::Tokenizer,
         text: &Window<'_>,
-        limit: usize,
         scratch: &mut Scratch,
     ) -> Pieces {
         let mut at = 0;
-        while at < text.len() && scratch.tokens.len() <= limit {
+        while at < text.len() {
             let bytes = text.load(at);
             if is_space(bytes[0]) {
                 at += 1;
