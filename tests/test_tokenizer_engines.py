@@ -71,7 +71,8 @@ def assert_exact(stock: Any, rust: Any, texts: list[str], pairs: list[str] | Non
         ("words", found.word_ids, [_words(row) for row in expected]),
     ):
         flat = np.array([value for row in values for value in row]).reshape(ours.shape)
-        differing = np.flatnonzero((ours != flat).reshape(len(ours), -1).any(axis=1))
+        different = ours != flat
+        differing = np.flatnonzero(different.any(axis=1) if ours.ndim == 2 else different)
         if len(differing):
             row = int(np.searchsorted(ends, differing[0], side="right")) - 1
             place = slice(ends[row], ends[row + 1])
