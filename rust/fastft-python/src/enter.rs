@@ -22,10 +22,7 @@ pub(crate) fn enter<T: Send>(
     job: impl FnOnce() -> fastft_core::Result<T> + Send,
 ) -> PyResult<T> {
     // A panic never leaves half-made values behind: the job's output is dropped with it.
-    match py.detach(|| catch_unwind(AssertUnwindSafe(job))) {
-        Ok(outcome) => outcome.map_err(|error| PyError(error).into()),
-        Err(panic) => Err(internal_error(py, message(panic.as_ref()))),
-    }
+    leave(py, py.detach(|| catch_unwind(AssertUnwindSafe(job))))
 }
 
 /// Runs `job` without the GIL on a thread of its own, while this one looks for Ctrl-C; `job` must
@@ -66,9 +63,14 @@ pub(crate) fn enter_interruptibly<T: Send>(
     if let Some(interruption) = interruption {
         return Err(interruption);
     }
+    leave(py, outcome.flatten())
+}
+
+/// What a job gave, or its error or panic as a Python exception.
+fn leave<T>(py: Python<'_>, outcome: thread::Result<fastft_core::Result<T>>) -> PyResult<T> {
     match outcome {
-        Ok(Ok(outcome)) => outcome.map_err(|error| PyError(error).into()),
-        Ok(Err(panic)) | Err(panic) => Err(internal_error(py, message(panic.as_ref()))),
+        Ok(outcome) => outcome.map_err(|error| PyError(error).into()),
+        Err(panic) => Err(internal_error(py, message(panic.as_ref()))),
     }
 }
 
