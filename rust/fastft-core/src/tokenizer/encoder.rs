@@ -10,7 +10,7 @@ use super::post_processor::{self, Blanks, Template};
 use super::reference;
 use super::scratch::Scratch;
 use super::tokens::{Span, Tokens};
-use super::truncation::{keep, windows};
+use super::truncation::{keep, window, windows};
 use super::window::Window;
 use super::{EncodeOptions, TextColumn};
 use crate::error::{Error, Result};
@@ -187,14 +187,14 @@ impl<'a> Encoder<'a> {
             room: self.room,
         })?;
         part.count_truncated(lengths.0 - keep_first + lengths.1 - keep_second);
+        let side = options.truncation_side;
         if !options.return_overflowing_tokens {
             let whole = [
-                self.first_window(lengths.0, keep_first),
-                self.first_window(lengths.1, keep_second),
+                window(lengths.0, keep_first, 0, side),
+                window(lengths.1, keep_second, 0, side),
             ];
             return self.push_row(row, first, second, &whole, [false; 2], part);
         }
-        let side = options.truncation_side;
         let firsts = windows(lengths.0, keep_first, options.stride, side);
         let seconds = windows(lengths.1, keep_second, options.stride, side);
         // The order of the crate: what did not fit of the first text with all of the second, then
@@ -206,13 +206,6 @@ impl<'a> Encoder<'a> {
             self.push_row(row, first, second, &chosen, [a > 0, b > 0], part)?;
         }
         Ok(())
-    }
-
-    fn first_window(&self, length: usize, keep: usize) -> Range<usize> {
-        match self.options.truncation_side {
-            super::TruncationSide::Right => 0..keep,
-            super::TruncationSide::Left => length - keep..length,
-        }
     }
 
     /// Adds a row made of a window of each text.

@@ -75,10 +75,7 @@ pub(super) fn windows(
     let step = keep.saturating_sub(stride).max(1);
     let mut windows = Vec::new();
     for moved in (0..length).step_by(step) {
-        let window = match side {
-            TruncationSide::Right => moved..length.min(moved + keep),
-            TruncationSide::Left => (length - moved).saturating_sub(keep)..length - moved,
-        };
+        let window = window(length, keep, moved, side);
         let is_last = match side {
             TruncationSide::Right => window.end == length,
             TruncationSide::Left => window.start == 0,
@@ -89,6 +86,19 @@ pub(super) fn windows(
         }
     }
     windows
+}
+
+/// At most `keep` tokens of a text of `length`, `moved` tokens away from the end that stays.
+pub(super) fn window(
+    length: usize,
+    keep: usize,
+    moved: usize,
+    side: TruncationSide,
+) -> Range<usize> {
+    match side {
+        TruncationSide::Right => moved..length.min(moved.saturating_add(keep)),
+        TruncationSide::Left => (length - moved).saturating_sub(keep)..length - moved,
+    }
 }
 
 #[cfg(test)]
