@@ -6,6 +6,7 @@
 use rustc_hash::FxHashMap;
 
 use super::bpe::{Bpe, Symbol};
+use super::byte_pairs::BytePairs;
 use super::byte_pattern::Pattern;
 use super::char_classes::CharClasses;
 use super::lanes::{leading, letters};
@@ -23,33 +24,12 @@ pub(super) struct ByteLevel {
     pub(super) bpe: Bpe,
     /// The pairs of bytes that stand beside each other in some merged token: nothing merges across
     /// any other pair, so that long words (a Chinese sentence) fall into short parts.
-    pub(super) neighbours: ByteNeighbours,
+    pub(super) neighbours: BytePairs,
     /// Words that are one token whatever the merges say (`ignore_merges`).
     pub(super) whole_words: FxHashMap<Box<[u8]>, u32>,
     /// Whether a text that does not begin with a space is given one.
     pub(super) add_prefix_space: bool,
     pub(super) classes: &'static CharClasses,
-}
-
-/// A set of pairs of bytes: by the first one, a bit for each second one.
-#[derive(Debug)]
-pub(super) struct ByteNeighbours(Box<[[u128; 2]; 256]>);
-
-impl ByteNeighbours {
-    /// The pairs in any of `tokens`.
-    pub(super) fn new<'a>(tokens: impl IntoIterator<Item = &'a [u8]>) -> Self {
-        let mut pairs = Box::new([[0; 2]; 256]);
-        for pair in tokens.into_iter().flat_map(|token| token.windows(2)) {
-            if let [first, second] = *pair {
-                pairs[usize::from(first)][usize::from(second / 128)] |= 1 << (second % 128);
-            }
-        }
-        Self(pairs)
-    }
-
-    fn contain(&self, first: u8, second: u8) -> bool {
-        self.0[usize::from(first)][usize::from(second / 128)] >> (second % 128) & 1 == 1
-    }
 }
 
 impl ByteLevel {

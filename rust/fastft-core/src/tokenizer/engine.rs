@@ -10,12 +10,13 @@ use tokenizers::Tokenizer;
 
 use super::bert::Bert;
 use super::bpe::Bpe;
-use super::byte_level::{ByteLevel, ByteNeighbours};
+use super::byte_level::ByteLevel;
+use super::byte_pairs::BytePairs;
 use super::byte_pattern::{GPT2, Pattern};
 use super::char_classes::CharClasses;
 use super::reference;
 use super::scratch::{Pieces, Scratch, Whole};
-use super::sentence_piece::{META_SPACE, Neighbours, Prefix, SentencePiece};
+use super::sentence_piece::{META_SPACE, Prefix, SentencePiece};
 use super::unigram::Unigram;
 use super::vocabulary::{self, Vocabulary};
 use super::white_space::WhiteSpace;
@@ -165,7 +166,7 @@ fn byte_level(definition: &Value) -> Result<ByteLevel, Reason> {
     Ok(ByteLevel {
         pattern,
         byte_ids,
-        neighbours: ByteNeighbours::new(tokens.iter().map(Vec::as_slice)),
+        neighbours: BytePairs::new(&tokens),
         bpe: Bpe::new(merges),
         whole_words,
         add_prefix_space,
@@ -216,7 +217,7 @@ fn sentence_piece(definition: &Value) -> Result<SentencePiece, Reason> {
     let merges = vocab.merges(&model["merges"])?;
     let space_id = char_ids.get(&META_SPACE).copied();
     Ok(SentencePiece {
-        neighbours: Neighbours::new(vocab.merged(&merges)),
+        neighbours: BytePairs::new(vocab.merged(&merges)),
         bpe: Bpe::new(merges),
         space_id: space_id.ok_or("the space is not in the vocabulary")?,
         char_ids,

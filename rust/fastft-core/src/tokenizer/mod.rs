@@ -6,7 +6,8 @@
 //! - `lanes` looks at sixteen bytes at once.
 //! - `window`, `tokens`, `memo` and `scratch` hold a text, its tokens, the pieces already known.
 //! - `normalizer` remembers what the crate makes of single characters.
-//! - `word_piece`, `bpe` and `unigram` are the models: from a word to its tokens.
+//! - `word_piece`, `bpe` and `unigram` are the models: from a word to its tokens; `byte_pairs` says
+//!   where no merge of a BPE reaches across.
 //! - `reference` tokenises with the `tokenizers` crate whatever the engines do not know.
 //! - `bert`, `byte_level`, `sentence_piece` and `white_space` are the engines: each cuts the raw text
 //!   where the reference surely cuts, recalls the pieces, and sends unknown ones to its model.
@@ -26,6 +27,7 @@
 mod bert;
 mod bpe;
 mod byte_level;
+mod byte_pairs;
 mod byte_pattern;
 mod char_classes;
 pub mod encoded_column;

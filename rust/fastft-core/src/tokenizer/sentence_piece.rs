@@ -9,6 +9,7 @@
 use rustc_hash::FxHashMap;
 
 use super::bpe::{Bpe, Symbol};
+use super::byte_pairs::BytePairs;
 use super::lanes::{graphics, leading, letters};
 use super::memo::{self, SHORT, key};
 use super::scratch::{Pieces, Scratch, Whole};
@@ -27,33 +28,8 @@ pub(super) struct SentencePiece {
     pub(super) byte_ids: Box<[u32; 256]>,
     pub(super) space_id: u32,
     pub(super) prefix: Prefix,
-    /// The pairs of ASCII characters that stand beside each other in some merged token.
-    pub(super) neighbours: Neighbours,
-}
-
-/// A set of pairs of ASCII characters: by the first one, a bit for each second one.
-#[derive(Debug)]
-pub(super) struct Neighbours(Box<[u128; 128]>);
-
-impl Neighbours {
-    /// The pairs in any of `tokens`.
-    pub(super) fn new<'a>(tokens: impl IntoIterator<Item = &'a str>) -> Self {
-        let mut pairs = Box::new([0; 128]);
-        for token in tokens {
-            for pair in token.as_bytes().windows(2) {
-                if let [first @ 0..128, second @ 0..128] = *pair {
-                    pairs[usize::from(first)] |= 1 << second;
-                }
-            }
-        }
-        Self(pairs)
-    }
-
-    #[inline(always)]
-    fn contain(&self, first: u8, second: u8) -> bool {
-        let row = self.0.get(usize::from(first)).copied().unwrap_or(u128::MAX);
-        second >= 128 || row >> second & 1 == 1
-    }
+    /// The pairs of bytes that stand beside each other in some merged token.
+    pub(super) neighbours: BytePairs,
 }
 
 /// When a text is given a space in front.
@@ -136,7 +112,8 @@ impl SentencePiece {
             return at == text.len();
         }
         let next = text.byte(at);
-        next == b' ' || !self.neighbours.contain(text.byte(at - 1), next)
+        // A character beyond ASCII may merge as its bytes, which are tokens that spell otherwise.
+        next == b' ' || (next.is_ascii() && !self.neighbours.contain(text.byte(at - 1), next))
     }
 
     fn tokenize(&self, text: &str, prefix: bool, scratch: &mut Scratch) -> Pieces {
