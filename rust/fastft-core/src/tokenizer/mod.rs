@@ -4,7 +4,8 @@
 //! - [`EncodedColumn`] is what goes out: flat ids and offsets, with [`TypeIds`] in their smallest form.
 //! - `char_classes` and `unicode_tables` say what a character is, as the `tokenizers` crate means it.
 //! - `lanes` looks at sixteen bytes at once.
-//! - `window`, `tokens`, `memo` and `scratch` hold a text, its tokens, the pieces already known.
+//! - `window`, `tokens` and `scratch` hold a text, its tokens, the buffers of a thread; `memo` the pieces
+//!   already known (`piece_key`, `slots` and `spill` are its parts).
 //! - `normalizer` remembers what the crate makes of single characters.
 //! - `word_piece`, `bpe` and `unigram` are the models: from a word to its tokens; `byte_pairs` says
 //!   where no merge of a BPE reaches across.
@@ -37,10 +38,13 @@ mod lanes;
 pub mod loader;
 mod memo;
 mod normalizer;
+mod piece_key;
 mod post_processor;
 mod reference;
 mod scratch;
 mod sentence_piece;
+mod slots;
+mod spill;
 pub mod text_column;
 mod tokens;
 mod trie;
