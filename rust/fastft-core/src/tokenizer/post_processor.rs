@@ -3,6 +3,7 @@
 //! Every post-processor of the crate puts the texts between fixed special tokens. So it is asked
 //! once, with one made-up token for each text, and what comes back is the [`Template`] of all rows.
 
+use rustc_hash::FxHashMap;
 use tokenizers::{Encoding, PostProcessor as _, PostProcessorWrapper, Tokenizer};
 
 /// Where one part of a row comes from.
@@ -57,13 +58,33 @@ impl Blanks {
 #[derive(Debug)]
 pub(super) struct Trim {
     add_prefix_space: bool,
-    /// By token id.
+    /// By token id, for ids up to twice their number.
     blanks: Vec<Blanks>,
+    /// For ids beyond: a definition may give a token any number of 32 bits.
+    sparse: FxHashMap<u32, Blanks>,
 }
 
 impl Trim {
+    fn new(add_prefix_space: bool, vocab: impl ExactSizeIterator<Item = (String, u32)>) -> Self {
+        let mut blanks = vec![Blanks::default(); 2 * vocab.len()];
+        let mut sparse = FxHashMap::default();
+        for (token, id) in vocab {
+            match blanks.get_mut(id as usize) {
+                Some(place) => *place = Blanks::of(&token),
+                None => _ = sparse.insert(id, Blanks::of(&token)),
+            }
+        }
+        Self {
+            add_prefix_space,
+            blanks,
+            sparse,
+        }
+    }
+
     pub(super) fn blanks(&self, id: u32) -> Blanks {
-        self.blanks.get(id as usize).copied().unwrap_or_default()
+        let found = self.blanks.get(id as usize);
+        let found = found.or_else(|| self.sparse.get(&id));
+        found.copied().unwrap_or_default()
     }
 
     /// The offsets of token `index` of a text without its white space, as
@@ -111,16 +132,7 @@ impl PostProcessor {
                 [template(true, false)?, template(true, true)?],
             ],
             trim: trim_settings(settings).map(|add_prefix_space| {
-                let vocab = tokenizer.get_vocab(true);
-                let size = vocab.values().max().map_or(0, |&last| last as usize + 1);
-                let mut blanks = vec![Blanks::default(); size];
-                for (token, id) in &vocab {
-                    blanks[*id as usize] = Blanks::of(token);
-                }
-                Trim {
-                    add_prefix_space,
-                    blanks,
-                }
+                Trim::new(add_prefix_space, tokenizer.get_vocab(true).into_iter())
             }),
         })
     }
@@ -236,15 +248,23 @@ mod tests {
 
     #[test]
     fn trimming_keeps_offsets_in_order() {
-        let trim = |add_prefix_space| Trim {
-            add_prefix_space,
-            blanks: Vec::new(),
-        };
+        let trim = |add_prefix_space| Trim::new(add_prefix_space, [].into_iter());
         let (one, both) = (Blanks::of("Ġa"), Blanks::of("ĠĠ"));
         assert_eq!(trim(false).apply(3, one, [4, 6]), [5, 6]);
         assert_eq!(trim(true).apply(0, one, [0, 2]), [0, 2]);
         assert_eq!(trim(true).apply(0, both, [0, 2]), [2, 2]);
         assert_eq!(trim(false).apply(3, both, [4, 5]), [5, 5]);
+    }
+
+    #[test]
+    fn ids_may_be_any_number() {
+        let vocab = [("Ġa", 1), ("ĠĠ", u32::MAX), ("a", 0)];
+        let vocab = vocab.map(|(token, id)| (token.to_owned(), id));
+        let trim = Trim::new(false, vocab.into_iter());
+        let found = [0, 1, 2, 9, u32::MAX].map(|id| trim.blanks(id));
+        let none = Blanks::default();
+        let expected = [none, Blanks::of("Ġa"), none, none, Blanks::of("ĠĠ")];
+        assert_eq!(found, expected);
     }
 
     #[test]
