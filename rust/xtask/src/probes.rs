@@ -57,9 +57,14 @@ pub(crate) const TABLES: &[Table] = &[
         probe: |character| Ok(bert(true, character)? == Cut::Alone),
     },
     Table {
-        name: "SPACE_JOINER",
-        meaning: "Forms one grapheme with a space before or behind it, which normalizers may replace as a whole.",
-        probe: |character| Ok(joins(&format!(" {character}")) || joins(&format!("{character} "))),
+        name: "SPACE_EXTENDER",
+        meaning: "Forms one grapheme with a space before it; normalizers may replace graphemes as a whole.",
+        probe: |character| Ok(joins(&format!(" {character}"))),
+    },
+    Table {
+        name: "SPACE_PREPENDER",
+        meaning: "Forms one grapheme with a space behind it.",
+        probe: |character| Ok(joins(&format!("{character} "))),
     },
 ];
 

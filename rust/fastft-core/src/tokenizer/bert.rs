@@ -6,11 +6,15 @@
 //! moves marks past each other, never past a cut. Words whose characters are normalised each by
 //! itself go to our own `WordPiece`, all others to the crate.
 
+use serde_json::Value;
+
 use super::char_classes::{BERT_CASED_ALONE, BERT_SPACE, BERT_UNCASED_ALONE, CharClasses};
+use super::definition::{Reason, expect};
 use super::lanes::{alphanumerics, leading, lowercased};
 use super::memo::{SHORT, bytes_of, key};
 use super::reference;
 use super::scratch::{Pieces, Scratch};
+use super::vocabulary::Vocabulary;
 use super::window::Window;
 use super::word_piece::WordPiece;
 
@@ -37,7 +41,40 @@ pub(super) struct Bert {
 }
 
 impl Bert {
-    pub(super) fn new(word_piece: WordPiece, lowercase: bool) -> Self {
+    /// The engine for a definition.
+    ///
+    /// # Errors
+    ///
+    /// The first part of the definition that it does not know.
+    pub(super) fn of(definition: &Value) -> Result<Self, Reason> {
+        let (normalizer, model) = (&definition["normalizer"], &definition["model"]);
+        expect("normalizer", normalizer, "BertNormalizer")?;
+        let pre_tokenizer = &definition["pre_tokenizer"];
+        expect("pre-tokenizer", pre_tokenizer, "BertPreTokenizer")?;
+        let lowercase = normalizer["lowercase"] == true;
+        let strips = normalizer["strip_accents"].as_bool().unwrap_or(lowercase);
+        if normalizer["clean_text"] != true || normalizer["handle_chinese_chars"] != true {
+            return Err("BertNormalizer leaves control or Chinese characters alone".into());
+        }
+        if strips != lowercase {
+            return Err("BertNormalizer strips accents without lowercasing, or the reverse".into());
+        }
+        let vocab = Vocabulary::new(&model["vocab"])?;
+        let unk_token = model["unk_token"].as_str().unwrap_or_default();
+        let prefix = model["continuing_subword_prefix"].as_str().unwrap_or("##");
+        let most = model["max_input_chars_per_word"].as_u64().unwrap_or(100);
+        let word_piece = WordPiece::new(
+            vocab.iter(),
+            prefix,
+            vocab
+                .id(unk_token)
+                .ok_or("the unknown token is not in the vocabulary")?,
+            usize::try_from(most).unwrap_or(usize::MAX),
+        );
+        Ok(Self::new(word_piece, lowercase))
+    }
+
+    fn new(word_piece: WordPiece, lowercase: bool) -> Self {
         let classes = CharClasses::get();
         let alone = if lowercase {
             BERT_UNCASED_ALONE

@@ -18,17 +18,20 @@ pub(super) const BERT_SPACE: u8 = 1 << 3;
 pub(super) const BERT_CASED_ALONE: u8 = 1 << 4;
 /// A word of its own in BERT uncased.
 pub(super) const BERT_UNCASED_ALONE: u8 = 1 << 5;
-/// One grapheme with a space beside it.
-pub(super) const SPACE_JOINER: u8 = 1 << 6;
+/// One grapheme with a space before it.
+pub(super) const SPACE_EXTENDER: u8 = 1 << 6;
+/// One grapheme with a space behind it.
+pub(super) const SPACE_PREPENDER: u8 = 1 << 7;
 
-const TABLES: [(u8, &[(u32, u32)]); 7] = [
+const TABLES: [(u8, &[(u32, u32)]); 8] = [
     (LETTER, tables::LETTER),
     (NUMBER, tables::NUMBER),
     (SPACE, tables::SPACE),
     (BERT_SPACE, tables::BERT_SPACE),
     (BERT_CASED_ALONE, tables::BERT_CASED_ALONE),
     (BERT_UNCASED_ALONE, tables::BERT_UNCASED_ALONE),
-    (SPACE_JOINER, tables::SPACE_JOINER),
+    (SPACE_EXTENDER, tables::SPACE_EXTENDER),
+    (SPACE_PREPENDER, tables::SPACE_PREPENDER),
 ];
 
 const PAGE: usize = 256;
@@ -98,7 +101,9 @@ mod tests {
         assert_eq!(of('\u{2260}') & BERT_UNCASED_ALONE, BERT_UNCASED_ALONE);
         assert_eq!(of('\u{2260}') & BERT_CASED_ALONE, 0);
         assert_ne!(of('\u{a0}') & (SPACE | BERT_SPACE), 0);
-        assert_ne!(of('\u{301}') & SPACE_JOINER, 0);
+        assert_ne!(of('\u{301}') & SPACE_EXTENDER, 0);
+        assert_eq!(of('\u{301}') & SPACE_PREPENDER, 0);
+        assert_ne!(of('\u{600}') & SPACE_PREPENDER, 0);
         assert_eq!(of(char::MAX), 0);
     }
 }

@@ -10,8 +10,11 @@
 //! - `word_piece`, `bpe` and `unigram` are the models: from a word to its tokens; `byte_pairs` says
 //!   where no merge of a BPE reaches across.
 //! - `reference` tokenises with the `tokenizers` crate whatever the engines do not know.
-//! - `bert`, `byte_level`, `sentence_piece` and `white_space` are the engines: each cuts the raw text
-//!   where the reference surely cuts, recalls the pieces, and sends unknown ones to its model.
+//! - `bert`, `byte_level`, `sentence_piece` and `metaspace` (with `metaspace_piece`) are the engines:
+//!   each cuts the raw text where the reference surely cuts, recalls the pieces, and sends unknown
+//!   ones to its model.
+//! - `definition`, `bpe_definition` and `metaspace_definition` say which definitions they take, and
+//!   `added_tokens` where a text holds an added token.
 //! - `engine` chooses one of them for a definition, or says why none fits.
 //! - `post_processor` and `truncation` are what happens to the tokens of a row afterwards.
 //! - [`loader`] reads a `tokenizer.json` and clears the padding and truncation that it fixes.
@@ -25,18 +28,24 @@
     reason = "the loops over pieces are compiled once with spans and once without, as a whole"
 )]
 
+mod added_tokens;
 mod bert;
 mod bpe;
+mod bpe_definition;
 mod byte_level;
 mod byte_pairs;
 mod byte_pattern;
 mod char_classes;
+mod definition;
 pub mod encoded_column;
 mod encoder;
 mod engine;
 mod lanes;
 pub mod loader;
 mod memo;
+mod metaspace;
+mod metaspace_definition;
+mod metaspace_piece;
 mod normalizer;
 mod piece_key;
 mod post_processor;
@@ -53,7 +62,6 @@ pub mod type_ids;
 mod unicode_tables;
 mod unigram;
 mod vocabulary;
-mod white_space;
 mod window;
 mod word_piece;
 

@@ -32,11 +32,6 @@ impl Normalized {
         std::str::from_utf8(bytes.unwrap_or_default()).unwrap_or_default()
     }
 
-    /// Whether the character stays what it is.
-    pub(super) fn is(&self, character: char) -> bool {
-        !self.is_odd && self.text().chars().eq([character])
-    }
-
     fn new(text: &str) -> Option<Self> {
         let mut bytes = [0; MAX_LEN];
         bytes

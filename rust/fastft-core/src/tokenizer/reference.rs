@@ -53,15 +53,15 @@ pub(super) fn normalize(
     Ok(normalized)
 }
 
-/// The tokens of a piece, with the normalizer and pre-tokenizer of the crate and another model,
-/// which gives the ids of a word and the bytes of the word that each one covers.
+/// The tokens of a normalised piece, with the pre-tokenizer of the crate and another model, which gives
+/// the ids of a word and the bytes of the word that each one covers.
 pub(super) fn tokenize_with(
     tokenizer: &tokenizers::Tokenizer,
-    text: &str,
+    normalized: NormalizedString,
     piece: &mut Piece,
     model: impl Fn(&str) -> Vec<(u32, Span)>,
 ) -> Pieces {
-    let mut words = PreTokenizedString::from(normalize(tokenizer, text)?);
+    let mut words = PreTokenizedString::from(normalized);
     if let Some(pre_tokenizer) = tokenizer.get_pre_tokenizer() {
         pre_tokenizer.pre_tokenize(&mut words).map_err(|_| Whole)?;
     }

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use super::bpe::Symbol;
 use super::memo::{self, Memo};
 use super::normalizer::{Characters, NormalizedPiece};
-use super::tokens::{Piece, Tokens};
+use super::tokens::{Piece, Span, Tokens};
 use super::unigram::Lattice;
 
 /// This text cannot be cut into pieces: the reference must encode it as a whole.
@@ -92,6 +92,11 @@ impl Scratch {
         miss(self)?;
         self.push_piece::<SPANS>(base);
         Ok(())
+    }
+
+    /// Adds a token that is a word of its own.
+    pub(super) fn add_token<const SPANS: bool>(&mut self, id: u32, span: Span) {
+        self.tokens.push_piece::<SPANS>(&[id], &[span], &[0], 1, 0);
     }
 
     #[cold]

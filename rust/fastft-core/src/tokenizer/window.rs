@@ -26,6 +26,14 @@ impl<'a> Window<'a> {
         }
     }
 
+    /// The text up to the byte `end`.
+    pub(super) fn until(&self, end: usize) -> Self {
+        Self {
+            buffer: self.buffer,
+            text: self.str(0, end),
+        }
+    }
+
     pub(super) fn text(&self) -> &'a str {
         self.text
     }
@@ -94,6 +102,8 @@ mod tests {
         assert_eq!(window.load(40), [0; 16]);
         assert_eq!(window.byte(2), b'c');
         assert_eq!(window.byte(3), 0);
+        assert_eq!(window.until(1).len(), 1);
+        assert_eq!(window.until(1).load(0), window.load(0));
     }
 
     #[test]
