@@ -40,6 +40,7 @@ PLAN = {
     "gpt2": ("imdb", "sst2", "ar", "zh", "ja"),
     "roberta_base": ("imdb", "sst2"),
     "t5": ("imdb", "sst2", "ar"),
+    "albert": ("imdb", "sst2"),
     "llama2": ("imdb", "sst2", "zh", "ja", "ar"),
 }
 PEER_BYTES = 2_000_000
@@ -76,6 +77,7 @@ def load(data: Path, name: str) -> tokenizers.Tokenizer:
         "gpt2": transformers.GPT2Tokenizer,
         "roberta_base": transformers.RobertaTokenizer,
         "t5": transformers.T5Tokenizer,
+        "albert": transformers.AlbertTokenizer,
     }
     if name in classes:
         return classes[name].from_pretrained(folder).backend_tokenizer

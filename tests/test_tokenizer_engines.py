@@ -39,6 +39,7 @@ ENGINES = {
     "roberta": "byte-level BPE",
     "gpt2": "byte-level BPE",
     "t5": "Unigram",
+    "albert": "Unigram",
 }
 
 LLAMA3 = (
