@@ -101,8 +101,15 @@ class TokenDataset:
         second_segment_starts: NDArray[np.uint32] | None = None,
         flat_type_ids: NDArray[np.uint8] | None = None,
         vocab_size: int | None = None,
+        checksums: NDArray[np.uint32] | None = None,
     ) -> TokenDataset: ...
     def __len__(self) -> int: ...
+    def check_blocks(self) -> None:
+        """Compares ids that lie in a file with their checksums, all of them."""
+
+    def check_row(self, row: int) -> None:
+        """Compares the blocks that hold the ids of one row."""
+
     def collate(
         self,
         indices: NDArray[np.int64],

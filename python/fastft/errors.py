@@ -59,6 +59,10 @@ class DataNotFoundError(Error, FileNotFoundError):
     """A file, folder or split that was asked for is not there."""
 
 
+class DamagedFileError(DataError):
+    """A file of ours does not hold what was written to it."""
+
+
 class LabelError(DataError):
     """A label is missing, of the wrong type, outside the label set, or the set does not fit."""
 

@@ -74,6 +74,13 @@ pub enum Error {
         high: u64,
     },
 
+    /// A block of a mapped array is not what was written.
+    #[error("block {block} of 1 MiB is not what was written")]
+    DamagedBlock {
+        /// Which block, counted from 0.
+        block: usize,
+    },
+
     /// Two arrays that belong together differ in length.
     #[error("{name} has {found} entries, {expected} belong here")]
     LengthMismatch {

@@ -6,14 +6,16 @@
 //! 1. [`parallelism`] says how many threads work, in a pool of our own that survives a fork.
 //! 2. [`tokenizer`] turns a column of text into flat token ids: one array for all rows, and the
 //!    offsets at which each row begins.
-//! 3. [`token_dataset`] looks at such arrays as a dataset of rows, wherever they lie.
-//! 4. [`sampler`] checks an order of examples that was drawn elsewhere.
-//! 5. [`batch_sampler`] cuts that order into a plan: which examples make which batch.
-//! 6. [`collator`] gathers the rows of one batch, widens them to 64 bit and pads them.
+//! 3. [`checked_blocks`] compares arrays that lie in files with their checksums, block by block.
+//! 4. [`token_dataset`] looks at such arrays as a dataset of rows, wherever they lie.
+//! 5. [`sampler`] checks an order of examples that was drawn elsewhere.
+//! 6. [`batch_sampler`] cuts that order into a plan: which examples make which batch.
+//! 7. [`collator`] gathers the rows of one batch, widens them to 64 bit and pads them.
 //!
 //! Nothing here panics on any input: what is wrong comes back as an [`Error`] with its values.
 
 pub mod batch_sampler;
+pub mod checked_blocks;
 pub mod collator;
 pub mod error;
 pub mod parallelism;

@@ -8,6 +8,7 @@
 
 use std::ops::Range;
 
+use crate::checked_blocks::CheckedBlocks;
 use crate::error::{Error, Result};
 use crate::tokenizer::TypeIdsView;
 
@@ -55,6 +56,8 @@ pub struct TokenDataset<'a> {
     ids: Ids<'a>,
     row_offsets: &'a [u64],
     type_ids: TypeIdsView<'a>,
+    /// The checksums of the ids, when they lie in a file.
+    blocks: Option<&'a CheckedBlocks>,
 }
 
 impl<'a> TokenDataset<'a> {
@@ -86,6 +89,30 @@ impl<'a> TokenDataset<'a> {
             ids,
             row_offsets,
             type_ids,
+            blocks: None,
+        }
+    }
+
+    /// The same dataset, of which no row is read before its blocks are compared with `blocks`.
+    #[must_use]
+    pub fn with_blocks(self, blocks: Option<&'a CheckedBlocks>) -> Self {
+        Self { blocks, ..self }
+    }
+
+    /// Compares all ids with their checksums, if there are any.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::DamagedBlock`].
+    pub fn check_blocks(&self) -> Result<()> {
+        self.check_range(0..self.ids.len())
+    }
+
+    fn check_range(&self, range: Range<usize>) -> Result<()> {
+        match (self.blocks, self.ids) {
+            (None, _) => Ok(()),
+            (Some(blocks), Ids::U16(ids)) => blocks.check(ids, range),
+            (Some(blocks), Ids::U32(ids)) => blocks.check(ids, range),
         }
     }
 
@@ -117,8 +144,9 @@ impl<'a> TokenDataset<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::IndexOutOfRange`] for a row that does not exist (there are no negative ones), and
-    /// [`Error::InvalidOffset`] when unchecked offsets turn out to be wrong.
+    /// [`Error::IndexOutOfRange`] for a row that does not exist (there are no negative ones),
+    /// [`Error::InvalidOffset`] when unchecked offsets turn out to be wrong, and
+    /// [`Error::DamagedBlock`] when a file does not hold what was written.
     pub fn row(&self, index: i64) -> Result<(usize, Range<usize>)> {
         let out_of_range = Error::IndexOutOfRange {
             index,
@@ -137,7 +165,9 @@ impl<'a> TokenDataset<'a> {
         }
         // Both are at most `ids.len()`, so nothing is cut off.
         let position = |offset| usize::try_from(offset).unwrap_or(usize::MAX);
-        Ok((row, position(start)..position(end)))
+        let range = position(start)..position(end);
+        self.check_range(range.clone())?;
+        Ok((row, range))
     }
 
     fn check_offsets(&self) -> Result<()> {
@@ -259,6 +289,18 @@ mod tests {
                 Err(Error::InvalidOffset { .. })
             ));
         }
+    }
+
+    #[test]
+    fn a_row_of_a_damaged_file_is_not_read() {
+        let blocks = CheckedBlocks::new(&[7]);
+        let dataset = TokenDataset::view(IDS, &[0, 0, 3], TypeIdsView::Zero);
+        let checked = dataset.with_blocks(Some(&blocks));
+        let damaged = Error::DamagedBlock { block: 0 };
+        assert_eq!(checked.row(1), Err(damaged.clone()));
+        assert_eq!(checked.check_blocks(), Err(damaged));
+        assert_eq!(checked.row(0), Ok((0, 0..0)));
+        assert_eq!(dataset.row(1), Ok((1, 0..3)));
     }
 
     #[test]

@@ -33,6 +33,7 @@ fn class(error: &Error) -> &'static str {
         | Error::RowTooLong { .. }
         | Error::BatchTooLarge { .. }
         | Error::Zero { .. } => "ConfigurationError",
+        Error::DamagedBlock { .. } => "DamagedFileError",
         Error::InvalidUtf8 { .. }
         | Error::TextTooLong { .. }
         | Error::InvalidOffset { .. }

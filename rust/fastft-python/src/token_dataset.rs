@@ -1,5 +1,6 @@
 //! `TokenDataset` of the module: numpy arrays, checked once, from which batches are gathered.
 
+use fastft_core::checked_blocks::CheckedBlocks;
 use fastft_core::collator::{Batch, Padding, PaddingSide, Width, collate};
 use fastft_core::token_dataset::{Ids, TokenDataset};
 use fastft_core::tokenizer::TypeIdsView;
@@ -17,6 +18,7 @@ pub(crate) struct PyTokenDataset {
     row_offsets: Py<PyArray1<u64>>,
     second_segment_starts: Option<Py<PyArray1<u32>>>,
     flat_type_ids: Option<Py<PyArray1<u8>>>,
+    blocks: Option<CheckedBlocks>,
 }
 
 /// Ids in either width.
@@ -36,7 +38,8 @@ type PyBatch = (
 #[pymethods]
 impl PyTokenDataset {
     #[new]
-    #[pyo3(signature = (ids, row_offsets, *, second_segment_starts = None, flat_type_ids = None, vocab_size = None))]
+    #[pyo3(signature = (ids, row_offsets, *, second_segment_starts = None, flat_type_ids = None, vocab_size = None, checksums = None))]
+    #[expect(clippy::needless_pass_by_value, reason = "PyO3 hands arguments over")]
     fn new(
         py: Python<'_>,
         ids: PyIds,
@@ -44,8 +47,11 @@ impl PyTokenDataset {
         second_segment_starts: Option<Py<PyArray1<u32>>>,
         flat_type_ids: Option<Py<PyArray1<u8>>>,
         vocab_size: Option<u32>,
+        checksums: Option<PyReadonlyArray1<'_, u32>>,
     ) -> PyResult<Self> {
+        let checksums = optional_slice(checksums.as_ref(), "checksums")?;
         let dataset = Self {
+            blocks: checksums.map(CheckedBlocks::new),
             ids,
             row_offsets,
             second_segment_starts,
@@ -63,6 +69,20 @@ impl PyTokenDataset {
 
     fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
         Ok(self.borrow(py)?.view()?.num_rows())
+    }
+
+    /// Compares ids that lie in a file with their checksums, all of them.
+    fn check_blocks(&self, py: Python<'_>) -> PyResult<()> {
+        let arrays = self.borrow(py)?;
+        let view = arrays.view()?.with_blocks(self.blocks.as_ref());
+        enter(py, || view.check_blocks())
+    }
+
+    /// Compares the blocks that hold the ids of one row.
+    fn check_row(&self, py: Python<'_>, row: i64) -> PyResult<()> {
+        let arrays = self.borrow(py)?;
+        let view = arrays.view()?.with_blocks(self.blocks.as_ref());
+        enter(py, || view.row(row).map(|_| ()))
     }
 
     /// Gathers and pads the rows named by `indices`; without `width` to the longest of them.
@@ -88,7 +108,7 @@ impl PyTokenDataset {
         };
         let indices = slice(&indices, "indices")?;
         let arrays = self.borrow(py)?;
-        let view = arrays.view()?;
+        let view = arrays.view()?.with_blocks(self.blocks.as_ref());
         let batch = enter(py, || collate(&view, indices, &padding))?;
         into_arrays(py, batch)
     }
