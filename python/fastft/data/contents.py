@@ -51,26 +51,46 @@ def load_text(path: Path, encoding: str | None = None) -> tuple[bytes, bool]:
         ConfigurationError: There is no such encoding.
     """
     content = _read_bytes(path)
-    if _PACKED.match(content):
-        refuse_compressed(path)
-    refuse_other_content(path, content)
+    refuse_unreadable(path, content, encoding)
     name = check_encoding(encoding)
     if encoding is not None and name not in ("utf-8", "utf-8-sig"):
         content = _decode(path, content, encoding)
-    elif wide := next((wide for bom, wide in _WIDE_BOMS.items() if content.startswith(bom)), ""):
+    has_bom = content.startswith(codecs.BOM_UTF8)
+    content = content.removeprefix(codecs.BOM_UTF8)
+    require_text(path, content)
+    return content, has_bom
+
+
+def refuse_unreadable(path: Path, beginning: bytes, encoding: str | None = None) -> None:
+    """Raises when the first bytes of a file say that it is no text in this encoding.
+
+    Raises:
+        DataError: It is compressed, something else than data, or UTF-16 without being called so.
+    """
+    if _PACKED.match(beginning):
+        refuse_compressed(path)
+    refuse_other_content(path, beginning)
+    if encoding is not None and check_encoding(encoding) not in ("utf-8", "utf-8-sig"):
+        return
+    if wide := next((wide for bom, wide in _WIDE_BOMS.items() if beginning.startswith(bom)), ""):
         raise DataError(
             f"the file is {wide.upper()}, not UTF-8",
             place=str(path),
-            found=f"the byte order mark {content[:4].hex(' ')}",
+            found=f"the byte order mark {beginning[:4].hex(' ')}",
             fix=f'pass encoding="{wide}", or save the file as UTF-8',
         )
-    has_bom = content.startswith(codecs.BOM_UTF8)
-    content = content.removeprefix(codecs.BOM_UTF8)
+
+
+def require_text(path: Path, content: bytes) -> None:
+    """Raises at the first byte that is not UTF-8, or NUL.
+
+    Raises:
+        DataError: There is one.
+    """
     if not _is_utf8(content):
         raise diagnose.utf8_fault(path, content)
     if b"\0" in content:
         raise diagnose.nul_fault(path, content)
-    return content, has_bom
 
 
 def require_content(path: Path, content: bytes) -> None:

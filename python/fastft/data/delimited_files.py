@@ -28,12 +28,17 @@ _FIELD = re.compile(rb'(?:"([^"]*+(?:""[^"]*+)*+)"\r?|([^,\n]*+))(,|\n|\Z)')
 _WELL_QUOTED = re.compile(
     rb'(?:(?:"[^"]*+(?:""[^"]*+)*+"(?=,|\r?\n|\r?\Z)|(?!")[^,\n]*+)(?:\r?(?:,|\n)|\Z))*+'
 )
+_RECORDS = re.compile(
+    rb'(?:(?:(?:"[^"]*+(?:""[^"]*+)*+"(?=,|\r?\n)|(?!")[^,\n]*+)(?:\r?,|(?=\r?\n)))++\r?\n)*+'
+)
 _NAME = re.compile(r"[^\W\d][\w .-]{0,39}")
 # Noncharacters: Unicode reserves them for use inside a process, so real text holds none.
 _STAND_INS = [chr(code).encode() for code in range(0xFDD0, 0xFDF0)]
 
 
-def read_delimited(path: Path, content: bytes, delimiter: bytes, quoting: bool) -> pa.Table:
+def read_delimited(
+    path: Path, content: bytes, delimiter: bytes, quoting: bool, *, is_beginning: bool = True
+) -> pa.Table:
     """Returns the rows of a csv or tsv file, every column as text.
 
     Args:
@@ -41,6 +46,7 @@ def read_delimited(path: Path, content: bytes, delimiter: bytes, quoting: bool) 
         content: Its text as valid UTF-8, not blank.
         delimiter: What separates the fields: a comma or a tab.
         quoting: Whether a double quote at the start of a field quotes it.
+        is_beginning: Whether the rows are the first of the file, which may lack a header.
 
     Raises:
         DataError: The header is missing, a row is ragged, a quote is not closed, or no row follows.
@@ -63,8 +69,22 @@ def read_delimited(path: Path, content: bytes, delimiter: bytes, quoting: bool) 
             expected="at least one row below the header",
             fix="fill the file or remove it",
         )
-    _refuse_missing_header(path, table, delimiter)
+    if is_beginning:
+        _refuse_missing_header(path, table, delimiter)
     return table
+
+
+def records_end(content: bytes, delimiter: bytes, quoting: bool) -> int:
+    r"""Returns where the last complete record of a csv or tsv text ends; 0 when none does.
+
+    Example:
+        >>> records_end(b'a,"x\ny"\nb,"z\n', b",", True)
+        8
+    """
+    if not quoting or b'"' not in content:
+        return content.rfind(b"\n") + 1
+    match = _pattern(_RECORDS, delimiter).match(content)
+    return match.end() if match else 0
 
 
 def delimited_records(

@@ -108,7 +108,7 @@ class RustPadding:
         """Gives the model's inputs, each int64 (B, T), padded as the tokenizer says."""
         hf = self.tokenizer
         has_type_ids = "token_type_ids" in dataset.model_inputs
-        input_ids, attention_mask, token_type_ids = dataset.rust.collate(
+        input_ids, attention_mask, token_type_ids = dataset.collate(
             indices,
             pad_token_id=hf.pad_token_id,
             pad_token_type_id=hf.pad_token_type_id if has_type_ids else None,

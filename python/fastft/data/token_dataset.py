@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import json
 import operator
+import warnings
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -23,24 +24,28 @@ from fastft import _fastft
 from fastft.data import token_file
 from fastft.data.batch_reference import BatchReference
 from fastft.data.columns import checked_columns, column_arrays, column_from_arrays
-from fastft.data.diagnose import row_places
+from fastft.data.encoded_slices import encode_slices
+from fastft.data.part_columns import checked_names, existing_file
+from fastft.data.readers import ReadOptions
+from fastft.data.streamed_tokens import Streaming
 from fastft.data.text_column import Texts, as_arrow
-from fastft.data.token_batch import TokenBatch
+from fastft.data.token_cache import TokenCacheWarning, cache_root, discard
+from fastft.data.token_shards import damaged, open_shards
 from fastft.data.tokenizer import Tokenizer
-from fastft.data.type_ids import TypeIds, concatenate
-from fastft.errors import DataError
+from fastft.data.type_ids import TypeIds
+from fastft.errors import DamagedFileError, DataError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from transformers import PreTrainedTokenizerBase
 
+    from fastft.data.token_shards import Shards
+
 __all__ = ["BatchReference", "TokenDataset"]
 
 Array = NDArray[Any]
-
-ROWS_PER_SLICE = 4096
-"""Texts encoded between two looks at the keyboard: a slice takes some tens of milliseconds."""
+Result = TypeVar("Result")
 
 MODEL_INPUTS = ("input_ids", "token_type_ids", "attention_mask")
 """The keys that a tokenizer call gives, in its order."""
@@ -49,7 +54,7 @@ MODEL_INPUTS = ("input_ids", "token_type_ids", "attention_mask")
 class TokenDataset(torch.utils.data.Dataset[dict[str, Any]]):
     """Rows of token ids with their columns (labels and the like).
 
-    Use `from_texts`, `from_arrays` or `load` to make one.
+    Use `from_texts`, `from_files`, `from_arrays` or `load` to make one.
 
     Args:
         ids: uint16 or uint32 (N,): the token ids of all rows.
@@ -61,6 +66,8 @@ class TokenDataset(torch.utils.data.Dataset[dict[str, Any]]):
         vocab_size: No id reaches this.
         num_truncated_rows: How many rows lost tokens when they were encoded.
         num_truncated_tokens: How many tokens they lost.
+        checksums: uint32 (blocks,): the CRC-32 of each MiB of ids that lie in a file. They are
+            compared when a block is first read; `vocab_size` was looked at when it was written.
 
     Raises:
         DataError: The arrays do not fit together, or an id is not below `vocab_size`.
@@ -78,21 +85,25 @@ class TokenDataset(torch.utils.data.Dataset[dict[str, Any]]):
         vocab_size: int | None = None,
         num_truncated_rows: int = 0,
         num_truncated_tokens: int = 0,
+        checksums: NDArray[np.uint32] | None = None,
     ) -> None:
         type_ids = type_ids or TypeIds()
-        self.ids: Array = _frozen(ids)
+        self._ids: Array = _frozen(ids)
         self.row_offsets: Array = _frozen(row_offsets)
         self.type_ids = TypeIds(_frozen(type_ids.second_segment_starts), _frozen(type_ids.flat))
         self.model_inputs = tuple(name for name in MODEL_INPUTS if name in model_inputs)
         self.vocab_size = vocab_size
         self.num_truncated_rows = num_truncated_rows
         self.num_truncated_tokens = num_truncated_tokens
+        self.folder: Path | None = None
+        self._encode_again: Callable[[], Shards] | None = None
         self.rust = _fastft.TokenDataset(
-            self.ids,
+            self._ids,
             self.row_offsets,
             second_segment_starts=self.type_ids.second_segment_starts,
             flat_type_ids=self.type_ids.flat,
-            vocab_size=vocab_size,
+            vocab_size=vocab_size if checksums is None else None,
+            checksums=checksums,
         )
         self.columns = checked_columns(columns or {}, num_rows=len(self), reserved=MODEL_INPUTS)
         self.lengths: NDArray[np.uint32] = np.diff(self.row_offsets).astype(np.uint32)
@@ -131,49 +142,122 @@ class TokenDataset(torch.utils.data.Dataset[dict[str, Any]]):
         tokenizer = Tokenizer.from_hf(tokenizer)
         text_column = as_arrow(texts)
         pair_column = None if text_pair is None else as_arrow(text_pair, name="text_pair")
-        if pair_column is not None and len(pair_column) != len(text_column):
-            found = f"{len(text_column)} and {len(pair_column)} rows"
-            raise DataError("texts and text_pair differ in length", found=found)
         num_rows = len(text_column)
+        if pair_column is not None and len(pair_column) != num_rows:
+            found = f"{num_rows} and {len(pair_column)} rows"
+            raise DataError("texts and text_pair differ in length", found=found)
         checked = checked_columns(columns or {}, num_rows=num_rows, reserved=MODEL_INPUTS)
-
-        batches: list[TokenBatch] = []
-        for start in range(0, max(len(text_column), 1), ROWS_PER_SLICE):
-            rows = slice(start, start + ROWS_PER_SLICE)
-            pair = None if pair_column is None else pair_column[rows]
-            with row_places(partial(_row_of_slice, start)):
-                batch = tokenizer.encode(text_column[rows], pair, max_length=max_length)
-            batches.append(_narrowed(batch, tokenizer.vocab_size))
-            if progress is not None:
-                progress(min(start + ROWS_PER_SLICE, len(text_column)))
-        return cls._from_batches(batches, tokenizer, checked)
+        encoded = encode_slices(text_column, pair_column, tokenizer, max_length, progress)
+        return cls(**encoded, columns=checked)
 
     @classmethod
-    def _from_batches(
-        cls, batches: list[TokenBatch], tokenizer: Tokenizer, columns: Mapping[str, Any]
+    def from_files(
+        cls,
+        files: str | Path | Sequence[str | Path],
+        tokenizer: Tokenizer | PreTrainedTokenizerBase,
+        *,
+        text: str = "text",
+        text_pair: str | None = None,
+        max_length: int | None = None,
+        columns: Mapping[str, str] | None = None,
+        label_names: Sequence[str] | None = None,
+        quoting: bool = False,
+        encoding: str | None = None,
+        cache_dir: str | Path | None = None,
+        progress: Callable[[int], None] | None = None,
     ) -> TokenDataset:
-        # Mixed widths (an added token beyond 65,535) become the wider one here.
-        ids = np.concatenate([batch.ids for batch in batches])
-        lengths = [np.diff(batch.row_offsets).astype(np.uint32) for batch in batches]
-        row_offsets = np.zeros(sum(map(len, lengths)) + 1, np.uint64)
-        np.cumsum(np.concatenate(lengths), out=row_offsets[1:], dtype=np.uint64)
-        parts = [(batch.type_ids, part) for batch, part in zip(batches, lengths, strict=True)]
-        model_inputs = tokenizer.hf.model_input_names
-        return cls(
-            ids,
-            row_offsets,
-            concatenate(parts) if "token_type_ids" in model_inputs else None,
-            columns=columns,
-            model_inputs=model_inputs,
-            vocab_size=max(tokenizer.vocab_size, int(ids.max(initial=0)) + 1),
-            num_truncated_rows=sum(batch.num_truncated_rows for batch in batches),
-            num_truncated_tokens=sum(batch.num_truncated_tokens for batch in batches),
+        """Encodes files of any size with little memory, once: the next run finds the tokens.
+
+        The files are read and encoded a few MiB at a time into a folder of the cache, whose arrays
+        are mapped. The same content, tokenizer and settings are found there again, in any process.
+
+        Args:
+            files: csv, tsv, jsonl, json, parquet or txt files (a line of txt is a `text`). A json
+                file that is one array is read whole.
+            tokenizer: A fast tokenizer.
+            text: The column of texts.
+            text_pair: The column of second texts.
+            max_length: The greatest length of a row, special tokens included.
+            columns: Further columns of numbers, by their names in the files: `{"labels": "label"}`.
+            label_names: The values of the column `labels` in order, where it holds names.
+            quoting: Whether a double quote quotes a field of a tsv file; in csv it always does.
+            encoding: The encoding of text files; UTF-8 when None.
+            cache_dir: The folder of the cache; `$FASTFT_CACHE` or `~/.cache/fastft` when None.
+            progress: Called now and then with the number of rows done.
+
+        Raises:
+            DataNotFoundError: A file is not there.
+            DataError: A file is broken, or a text is missing or not valid Unicode.
+            ColumnError: A column is missing or holds no numbers.
+            OutputError: The disk is full.
+
+        Example:
+            >>> dataset = TokenDataset.from_files(  # doctest: +SKIP
+            ...     "train.csv", "bert-base-uncased", columns={"labels": "label"}, max_length=128
+            ... )
+        """
+        given = [files] if isinstance(files, (str, Path)) else files
+        streaming = Streaming(
+            files=tuple(existing_file(file) for file in given),
+            tokenizer=Tokenizer.from_hf(tokenizer),
+            text=text,
+            text_pair=text_pair,
+            columns=checked_names(columns or {}, reserved=MODEL_INPUTS),
+            max_length=max_length,
+            label_names=None if label_names is None else tuple(label_names),
+            options=ReadOptions(quoting=quoting, encoding=encoding),
+            progress=progress,
         )
+        encode_again = partial(streaming.open, cache_root(cache_dir))
+        return cls._of_shards(encode_again(), encode_again)
+
+    @classmethod
+    def _of_shards(
+        cls, shards: Shards, encode_again: Callable[[], Shards] | None = None
+    ) -> TokenDataset:
+        dataset = cls.from_arrays(
+            {**shards.arrays, "metadata": as_bytes(shards.metadata)}, shards.ids_checksums
+        )
+        dataset.folder = shards.folder
+        dataset._encode_again = encode_again
+        return dataset
 
     @property
     def num_tokens(self) -> int:
         """The number of tokens in all rows."""
-        return len(self.ids)
+        return len(self._ids)
+
+    @property
+    def ids(self) -> Array:
+        """uint16 or uint32 (N,): the token ids of all rows; those of a file are compared first."""
+        if self.folder is not None:
+            self._or_encoded_again(lambda: self.rust.check_blocks())
+        return self._ids
+
+    def collate(self, indices: NDArray[np.int64], **padding: Any) -> tuple[Any, Any, Any]:
+        """Gathers and pads rows; see `_fastft.TokenDataset.collate`.
+
+        Raises:
+            DamagedFileError: The file does not hold what was written, and the dataset does not know
+                what it was made of.
+        """
+        return self._or_encoded_again(lambda: self.rust.collate(indices, **padding))
+
+    def _or_encoded_again(self, read: Callable[[], Result]) -> Result:
+        """Reads, and when the file turns out to be damaged, makes it again and reads once more."""
+        try:
+            return read()
+        except DamagedFileError as error:
+            assert self.folder is not None
+            fault = damaged(self.folder / "ids.safetensors", error.problem)
+            if self._encode_again is None:
+                raise fault from error
+            discard(self.folder)
+            warnings.warn(
+                f"{fault.place}: {fault.found}; it is made again", TokenCacheWarning, stacklevel=3
+            )
+            self.__dict__ |= self._of_shards(self._encode_again(), self._encode_again).__dict__
+            return read()
 
     def __len__(self) -> int:
         return len(self.row_offsets) - 1
@@ -183,11 +267,13 @@ class TokenDataset(torch.utils.data.Dataset[dict[str, Any]]):
         row = row + len(self) if row < 0 else row
         if not 0 <= row < len(self):
             raise IndexError(f"row {index} of a dataset of {len(self)} rows")
+        if self.folder is not None:
+            self._or_encoded_again(lambda: self.rust.check_row(row))
         start, end = int(self.row_offsets[row]), int(self.row_offsets[row + 1])
         example: dict[str, Any] = {}
         for name in self.model_inputs:
             if name == "input_ids":
-                example[name] = self.ids[start:end].tolist()
+                example[name] = self._ids[start:end].tolist()
             elif name == "token_type_ids":
                 example[name] = self.type_ids.row(row, start, end).tolist()
             else:
@@ -203,7 +289,9 @@ class TokenDataset(torch.utils.data.Dataset[dict[str, Any]]):
         columns = ", ".join([*self.model_inputs, *self.columns])
         return f"TokenDataset({len(self)} rows, {self.num_tokens} tokens; {columns})"
 
-    def __reduce__(self) -> tuple[Callable[..., TokenDataset], tuple[dict[str, Array]]]:
+    def __reduce__(self) -> tuple[Callable[..., TokenDataset], tuple[Any]]:
+        if self.folder is not None and self.folder.is_dir():
+            return TokenDataset.load, (self.folder,)
         return TokenDataset.from_arrays, (self.arrays(),)
 
     def _flat_arrays(self) -> dict[str, Array]:
@@ -230,12 +318,18 @@ class TokenDataset(torch.utils.data.Dataset[dict[str, Any]]):
             "num_truncated_tokens": self.num_truncated_tokens,
             "vocab_size": self.vocab_size,
         }
-        encoded = np.frombuffer(json.dumps(metadata).encode(), np.uint8)
-        return {**self._flat_arrays(), **column_arrays(self.columns), "metadata": encoded}
+        flat, columns = self._flat_arrays(), column_arrays(self.columns)
+        return {**flat, **columns, "metadata": as_bytes(metadata)}
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, Array]) -> TokenDataset:
+    def from_arrays(
+        cls, arrays: Mapping[str, Array], checksums: NDArray[np.uint32] | None = None
+    ) -> TokenDataset:
         """Makes a dataset from what `arrays()` gave, perhaps on another rank.
+
+        Args:
+            arrays: The arrays.
+            checksums: Those of the ids, when they lie in a file.
 
         Raises:
             DataError: An array is missing, or they do not fit together.
@@ -248,6 +342,7 @@ class TokenDataset(torch.utils.data.Dataset[dict[str, Any]]):
                 arrays["row_offsets"],
                 TypeIds(arrays.get("second_segment_starts"), arrays.get("token_type_ids")),
                 columns={name: column_from_arrays(arrays, name) for name in names},
+                checksums=checksums,
                 **metadata,
             )
         except DataError:
@@ -267,30 +362,20 @@ class TokenDataset(torch.utils.data.Dataset[dict[str, Any]]):
 
     @classmethod
     def load(cls, path: str | Path) -> TokenDataset:
-        """Reads what `save` wrote.
+        """Reads what `save` wrote, or maps a folder that `from_files` made (`dataset.folder`).
 
         Raises:
             DataNotFoundError: There is no such file.
             DataError: The file is damaged, or is none of ours.
         """
+        if Path(path).is_dir():
+            return cls._of_shards(open_shards(Path(path)))
         return cls.from_arrays(token_file.read(Path(path)))
 
 
-def _row_of_slice(start: int, row: int) -> str:
-    return f"row {start + row}"
-
-
-def _narrowed(batch: TokenBatch, vocab_size: int) -> TokenBatch:
-    """The batch with 16-bit ids where they fit, so that slices do not pile up in 32 bit."""
-    if max(vocab_size, int(batch.ids.max(initial=0)) + 1) > 2**16:
-        return batch
-    return TokenBatch(
-        cast(Any, batch.ids.astype(np.uint16)),
-        batch.row_offsets,
-        batch.type_ids,
-        batch.num_truncated_rows,
-        batch.num_truncated_tokens,
-    )
+def as_bytes(metadata: Mapping[str, Any]) -> Array:
+    """JSON as an array, uint8 (N,)."""
+    return np.frombuffer(json.dumps(metadata).encode(), np.uint8)
 
 
 def _frozen(array: Any) -> Any:

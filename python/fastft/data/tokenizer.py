@@ -18,7 +18,12 @@ import numpy as np
 from fastft.data.python_tokenizer import PythonTokenizer
 from fastft.data.text_column import Texts, as_arrow
 from fastft.data.token_batch import TokenBatch
-from fastft.data.tokenizer_route import TokenizerFallbackWarning, choose_route, encode_in_rust
+from fastft.data.tokenizer_route import (
+    TokenizerFallbackWarning,
+    choose_route,
+    definition_key,
+    encode_in_rust,
+)
 from fastft.errors import ConfigurationError, DataError, ModelNotFoundError, TokenizerError
 
 if TYPE_CHECKING:
@@ -161,6 +166,14 @@ class Tokenizer:
     def explain(self) -> str:
         """Says which route encodes, and why."""
         return self._explanation
+
+    def fingerprint(self) -> str | None:
+        """A hash of all that decides what `encode` gives; None when a part of it has no text."""
+        try:
+            definition = self._python.definition()
+        except Exception:  # a part written in Python raises whatever it likes
+            return None
+        return definition_key(self.hf, f"{self.hf.truncation_side} {definition}")
 
     @property
     def pad_token_id(self) -> int | None:

@@ -44,7 +44,7 @@ def choose_route(hf: PreTrainedTokenizerBase, python: PythonTokenizer) -> Route:
         definition = python.definition()
     except Exception as error:  # a part written in Python raises whatever it likes
         return _python_route(hf, _first_line(error))
-    key = _key(hf, definition)
+    key = definition_key(hf, definition)
     if key in _agreed:
         return _agreed[key]
     route = _checked_route(hf, python, definition)
@@ -143,7 +143,8 @@ def _difference(
         return probes.first_difference(texts, in_python, in_rust, max_length=max_length)
 
 
-def _key(hf: PreTrainedTokenizerBase, definition: str) -> str:
+def definition_key(hf: PreTrainedTokenizerBase, definition: str) -> str:
+    """A hash of what decides which tokens a tokenizer gives, its own settings included."""
     kind = type(hf)
     state = (
         f"{kind.__module__}.{kind.__qualname__} {hf.split_special_tokens} {hf.all_special_tokens}"

@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from fastft.data.encoded_slices import ROWS_PER_SLICE
 from fastft.data.seq2seq_collator import DataCollatorForSeq2Seq
 from fastft.data.splits import cut_validation
-from fastft.data.token_dataset import ROWS_PER_SLICE
 from fastft.errors import ConfigurationError, DataError
 from fastft.tasks.base import Task, TaskData
 from fastft.tasks.built_in_templates import read_template

@@ -17,8 +17,8 @@ import numpy as np
 import pyarrow as pa
 
 from fastft.data.diagnose import row_places
+from fastft.data.encoded_slices import ROWS_PER_SLICE
 from fastft.data.text_column import buffers
-from fastft.data.token_dataset import ROWS_PER_SLICE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fastft.data.encoded_slices import ROWS_PER_SLICE
 from fastft.data.ragged_column import RaggedColumn
-from fastft.data.token_dataset import ROWS_PER_SLICE
 from fastft.errors import TokenizerError
 
 if TYPE_CHECKING:
