@@ -110,6 +110,9 @@ class TokenDataset:
     def check_row(self, row: int) -> None:
         """Compares the blocks that hold the ids of one row."""
 
+    def longest(self, indices: NDArray[np.int64]) -> int:
+        """The length of the longest row among `indices`; zero when there is none."""
+
     def collate(
         self,
         indices: NDArray[np.int64],

@@ -36,13 +36,15 @@ class BatchReference(list[dict[str, Any]]):
     dataset: TokenDataset
     indices: NDArray[np.int64]
     """int64 (B,): the rows, none of them negative."""
+    longest: int
+    """The length of the longest of them; zero when there is none."""
     is_untouched: bool
     """Whether no element was looked at yet, so that dataset and indices still say everything."""
 
     def __init__(self, dataset: TokenDataset, indices: Sequence[int] | NDArray[np.int64]) -> None:
         super().__init__()
         self.dataset = dataset
-        self.indices = _checked_indices(indices, len(dataset))
+        self.indices, self.longest = _checked_indices(indices, dataset)
         self.is_untouched = True
 
     def __len__(self) -> int:
@@ -89,8 +91,19 @@ for _name in (
     setattr(BatchReference, _name, _after_making(_name))
 
 
-def _checked_indices(indices: Any, num_rows: int) -> NDArray[np.int64]:
-    array = np.asarray(indices)
+def _checked_indices(indices: Any, dataset: TokenDataset) -> tuple[NDArray[np.int64], int]:
+    """The rows without negative numbers, and the length of the longest."""
+    array = np.asarray(indices, order="C")
+    if array.ndim == 1 and array.dtype == np.int64:
+        try:
+            return array, dataset.rust.longest(array)
+        except DataError:  # a number that is negative, or beyond the rows
+            pass
+    array = np.ascontiguousarray(_resolved_indices(array, len(dataset)))
+    return array, dataset.rust.longest(array)
+
+
+def _resolved_indices(array: NDArray[Any], num_rows: int) -> NDArray[np.int64]:
     if array.size == 0:
         return np.empty(0, np.int64)
     if array.ndim != 1 or array.dtype.kind not in "iu":

@@ -18,6 +18,7 @@ from fastft.data.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
     from numpy.typing import NDArray
 
 
@@ -50,12 +51,15 @@ class DataCollatorWithPadding(RustPadding, transformers.DataCollatorWithPadding)
             A `BatchEncoding` of tensors: `input_ids`, `token_type_ids`, `attention_mask` int64
             (B, T), and the columns, (B,) each.
         """
-        if isinstance(features, BatchReference) and self.why_not_rust(features) is None:
-            return self._collate(features.dataset, features.indices)
+        if isinstance(features, BatchReference):
+            batch = self.padded_inputs(features)
+            if batch is not None:
+                return self._with_columns(batch, features.dataset, features.indices)
         return super().__call__(features)
 
-    def _collate(self, dataset: TokenDataset, indices: NDArray[np.int64]) -> Any:
-        batch = self.padded_inputs(dataset, indices)
+    def _with_columns(
+        self, batch: dict[str, torch.Tensor], dataset: TokenDataset, indices: NDArray[np.int64]
+    ) -> Any:
         batch.update(column_tensors(dataset, indices))
         # Renamed in the way of the stock collator: at the end, and over what is there.
         for name in ("label", "label_ids"):

@@ -14,6 +14,8 @@ from fastft.data.type_ids import concatenate
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from numpy.typing import NDArray
+
     from fastft.data.tokenizer import Tokenizer
 
 ROWS_PER_SLICE = 4096
@@ -54,10 +56,15 @@ def encode_slices(
     return _joined(batches, tokenizer)
 
 
+def row_lengths(row_offsets: NDArray[np.uint64]) -> NDArray[np.uint32]:
+    """Gives the length of each row, uint32 (rows,)."""
+    return (row_offsets[1:] - row_offsets[:-1]).astype(np.uint32)
+
+
 def _joined(batches: list[TokenBatch], tokenizer: Tokenizer) -> dict[str, Any]:
     # Mixed widths (an added token beyond 65,535) become the wider one here.
     ids = np.concatenate([batch.ids for batch in batches])
-    lengths = [np.diff(batch.row_offsets).astype(np.uint32) for batch in batches]
+    lengths = [row_lengths(batch.row_offsets) for batch in batches]
     row_offsets = np.zeros(sum(map(len, lengths)) + 1, np.uint64)
     np.cumsum(np.concatenate(lengths), out=row_offsets[1:], dtype=np.uint64)
     parts = [(batch.type_ids, part) for batch, part in zip(batches, lengths, strict=True)]

@@ -71,9 +71,10 @@ class DataCollatorForLanguageModeling(RustPadding, transformers.DataCollatorForL
         Returns:
             A `BatchEncoding`: the model's inputs and `labels`, int64 (B, T) each.
         """
-        is_rust = return_tensors in (None, "pt") and isinstance(features, BatchReference)
-        if is_rust and self.why_not_rust(features) is None:
-            return self._collate(features.dataset, features.indices)  # type: ignore[attr-defined]
+        if return_tensors in (None, "pt") and isinstance(features, BatchReference):
+            inputs = self.padded_inputs(features)
+            if inputs is not None:
+                return self._with_labels(inputs, features.dataset, features.indices)
         batch = super().__call__(features, return_tensors)
         if not self.mlm and "attention_mask" in batch:
             mask = batch["attention_mask"]
@@ -92,8 +93,9 @@ class DataCollatorForLanguageModeling(RustPadding, transformers.DataCollatorForL
             return "the dataset has no attention mask"
         return super()._unknown_column(dataset)
 
-    def _collate(self, dataset: TokenDataset, indices: NDArray[np.int64]) -> Any:
-        batch = self.padded_inputs(dataset, indices)
+    def _with_labels(
+        self, batch: dict[str, torch.Tensor], dataset: TokenDataset, indices: NDArray[np.int64]
+    ) -> Any:
         batch.update(column_tensors(dataset, indices))
         ids, mask = batch["input_ids"], batch["attention_mask"]
         labels = torch.where(mask.bool(), ids, IGNORE_INDEX)

@@ -46,20 +46,27 @@ class RustPadding:
     def why_not_rust(self, source: BatchReference | TokenDataset | object) -> str | None:
         """Says why batches of `source` would not be made in Rust; None when they would."""
         dataset = source.dataset if isinstance(source, BatchReference) else source
+        reason = self._unknown_source(dataset)
+        if reason is None and isinstance(source, BatchReference):
+            reason = self._unknown_batch(source)
+        if reason is None and self.tokenizer.pad_token_id is None:
+            return "the tokenizer has no pad token"
+        return reason
+
+    def _unknown_source(self, dataset: TokenDataset | object) -> str | None:
         if not isinstance(dataset, TokenDataset):
             return f"the dataset is a {type(dataset).__name__}, not a TokenDataset"
-        reason = (
+        return (
             self._unknown_option()
             or self._unknown_tokenizer(dataset)
             or self._unknown_column(dataset)
         )
-        if reason or not isinstance(source, BatchReference):
-            return reason
-        if not source.is_untouched:
+
+    def _unknown_batch(self, batch: BatchReference) -> str | None:
+        if not batch.is_untouched:
             return "the examples of the batch were looked at, and perhaps changed"
-        longest = int(dataset.lengths[source.indices].max(initial=0))
         width = self._width()
-        if longest == 0 or (width is not None and longest > width):
+        if batch.longest == 0 or (width is not None and batch.longest > width):
             return "a batch that the stock collator treats as a special case"
         return None
 
@@ -77,8 +84,6 @@ class RustPadding:
         hf, stock = self.tokenizer, transformers.PreTrainedTokenizerBase
         if type(hf).pad is not stock.pad or type(hf)._pad is not stock._pad:
             return f"{type(hf).__name__} pads in its own way"
-        if hf.pad_token_id is None:
-            return "the tokenizer has no pad token"
         if hf.padding_side not in ("left", "right"):
             return f"padding_side={hf.padding_side!r}"
         if hf.model_input_names[0] != "input_ids" or "input_ids" not in dataset.model_inputs:
@@ -102,15 +107,22 @@ class RustPadding:
                 return f"the rows of column {name!r} differ in length"
         return None
 
-    def padded_inputs(
-        self, dataset: TokenDataset, indices: NDArray[np.int64]
-    ) -> dict[str, torch.Tensor]:
-        """Gives the model's inputs, each int64 (B, T), padded as the tokenizer says."""
-        hf = self.tokenizer
+    def padded_inputs(self, features: BatchReference) -> dict[str, torch.Tensor] | None:
+        """Gives the model's inputs, each int64 (B, T), padded as the tokenizer says.
+
+        None where `why_not_rust` has a reason. What it asks is asked anew for every batch, because
+        a tokenizer may be changed between two; the pad token, which takes longest, only once.
+        """
+        dataset, hf = features.dataset, self.tokenizer
+        if self._unknown_source(dataset) or self._unknown_batch(features):
+            return None
+        pad_token_id = hf.pad_token_id
+        if pad_token_id is None:
+            return None
         has_type_ids = "token_type_ids" in dataset.model_inputs
         input_ids, attention_mask, token_type_ids = dataset.collate(
-            indices,
-            pad_token_id=hf.pad_token_id,
+            features.indices,
+            pad_token_id=pad_token_id,
             pad_token_type_id=hf.pad_token_type_id if has_type_ids else None,
             width=self._width(),
             pad_to_multiple_of=self.pad_to_multiple_of,
@@ -137,7 +149,8 @@ def column_tensors(
 
 def as_batch(tensors: dict[str, torch.Tensor], rows: NDArray[np.int64]) -> Any:
     """Gives a `BatchEncoding` that also knows, as an attribute, which rows it was made of."""
-    batch = transformers.BatchEncoding(tensors)
+    batch = transformers.BatchEncoding()
+    batch.data = tensors  # handed over as it is, not key by key
     batch.rows = rows
     return batch
 

@@ -48,9 +48,10 @@ class DataCollatorForSeq2Seq(RustPadding, transformers.DataCollatorForSeq2Seq): 
             A `BatchEncoding`: the model's inputs int64 (B, T), `labels` int64 (B, T of the labels),
             and `decoder_input_ids` where the model makes them.
         """
-        is_rust = return_tensors in (None, "pt") and isinstance(features, BatchReference)
-        if is_rust and self.why_not_rust(features) is None:
-            return self._collate(features.dataset, features.indices)  # type: ignore[attr-defined]
+        if return_tensors in (None, "pt") and isinstance(features, BatchReference):
+            inputs = self.padded_inputs(features)
+            if inputs is not None:
+                return self._with_labels(inputs, features.dataset, features.indices)
         return super().__call__(features, return_tensors)
 
     def _unknown_column(self, dataset: TokenDataset) -> str | None:
@@ -60,8 +61,9 @@ class DataCollatorForSeq2Seq(RustPadding, transformers.DataCollatorForSeq2Seq): 
             return "labels of a fixed width are left to stock"
         return super()._unknown_column(dataset)
 
-    def _collate(self, dataset: TokenDataset, indices: NDArray[np.int64]) -> Any:
-        batch = self.padded_inputs(dataset, indices)
+    def _with_labels(
+        self, batch: dict[str, torch.Tensor], dataset: TokenDataset, indices: NDArray[np.int64]
+    ) -> Any:
         batch.update(column_tensors(dataset, indices))
         labels = cast("RaggedColumn", dataset.columns["labels"])
         multiple = self.pad_to_multiple_of or 1

@@ -24,7 +24,7 @@ from fastft import _fastft
 from fastft.data import token_file
 from fastft.data.batch_reference import BatchReference
 from fastft.data.columns import checked_columns, column_arrays, column_from_arrays
-from fastft.data.encoded_slices import encode_slices
+from fastft.data.encoded_slices import encode_slices, row_lengths
 from fastft.data.part_columns import checked_names, existing_file
 from fastft.data.readers import ReadOptions
 from fastft.data.streamed_tokens import Streaming
@@ -106,7 +106,7 @@ class TokenDataset(torch.utils.data.Dataset[dict[str, Any]]):
             checksums=checksums,
         )
         self.columns = checked_columns(columns or {}, num_rows=len(self), reserved=MODEL_INPUTS)
-        self.lengths: NDArray[np.uint32] = np.diff(self.row_offsets).astype(np.uint32)
+        self.lengths: NDArray[np.uint32] = row_lengths(self.row_offsets)
 
     @classmethod
     def from_texts(
@@ -383,5 +383,5 @@ def _frozen(array: Any) -> Any:
     if not isinstance(array, np.ndarray):
         return array
     view = np.ascontiguousarray(array).view()
-    view.flags.writeable = False
+    view.setflags(write=False)
     return view

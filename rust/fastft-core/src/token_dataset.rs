@@ -170,6 +170,16 @@ impl<'a> TokenDataset<'a> {
         Ok((row, range))
     }
 
+    /// The length of the longest row among those named by `indices`; zero when there is none.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::row`].
+    pub fn longest(&self, indices: &[i64]) -> Result<usize> {
+        let mut lengths = indices.iter().map(|&index| Ok(self.row(index)?.1.len()));
+        lengths.try_fold(0, |longest, length| Ok(length?.max(longest)))
+    }
+
     fn check_offsets(&self) -> Result<()> {
         let high = self.ids.len() as u64;
         let (Some(&first), Some(&last)) = (self.row_offsets.first(), self.row_offsets.last())
@@ -261,6 +271,16 @@ mod tests {
                 Err(Error::IndexOutOfRange { .. })
             ));
         }
+        Ok(())
+    }
+
+    #[test]
+    fn the_longest_of_some_rows_is_found() -> Result<()> {
+        let dataset = TokenDataset::view(IDS, &[0, 2, 2, 3], TypeIdsView::Zero);
+        assert_eq!(dataset.longest(&[1, 2, 1])?, 1);
+        assert_eq!(dataset.longest(&[2, 0, 1])?, 2);
+        assert_eq!(dataset.longest(&[])?, 0);
+        assert!(dataset.longest(&[0, 3]).is_err());
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! Between numpy arrays and slices, without copies.
 
-use numpy::{Element, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1};
+use numpy::ndarray::Array2;
+use numpy::{Element, PyArray1, PyArray2, PyReadonlyArray1};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
@@ -34,6 +35,7 @@ pub(crate) fn matrix<T: Element>(
     num_rows: usize,
     width: usize,
 ) -> PyResult<Py<PyArray2<T>>> {
-    let flat = PyArray1::from_vec(py, values);
-    Ok(flat.reshape([num_rows, width])?.unbind())
+    let array = Array2::from_shape_vec((num_rows, width), values)
+        .map_err(|error| PyValueError::new_err(error.to_string()))?;
+    Ok(PyArray2::from_owned_array(py, array).unbind())
 }

@@ -85,6 +85,15 @@ impl PyTokenDataset {
         enter(py, || view.row(row).map(|_| ()))
     }
 
+    /// The length of the longest row among `indices`; zero when there is none.
+    #[expect(clippy::needless_pass_by_value, reason = "PyO3 hands arguments over")]
+    fn longest(&self, py: Python<'_>, indices: PyReadonlyArray1<'_, i64>) -> PyResult<usize> {
+        let indices = slice(&indices, "indices")?;
+        let arrays = self.borrow(py)?;
+        let view = arrays.view()?;
+        enter(py, || view.longest(indices))
+    }
+
     /// Gathers and pads the rows named by `indices`; without `width` to the longest of them.
     #[pyo3(signature = (indices, *, pad_token_id, pad_token_type_id = None, width = None, pad_to_multiple_of = None, padding_side = "right"))]
     #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
