@@ -120,13 +120,18 @@ def _invalid_utf8(array: Any, name: str, error: Exception) -> DataError:
 
 def _from_python(texts: Iterable[Any], name: str) -> Any:
     rows = texts if isinstance(texts, list) else list(texts)
-    for row, text in enumerate(rows):
-        if not isinstance(text, str):
-            raise _not_a_text(name, row, repr(text) if text is None else type(text).__name__)
+    if not set(map(type, rows)) <= {str}:  # in half the time of a look at every row
+        _check_strings(rows, name)
     try:
         return pa.array(rows, pa.large_string())
     except UnicodeEncodeError:
         raise _lone_surrogate(rows, name) from None
+
+
+def _check_strings(rows: list[Any], name: str) -> None:
+    for row, text in enumerate(rows):
+        if not isinstance(text, str):
+            raise _not_a_text(name, row, repr(text) if text is None else type(text).__name__)
 
 
 def _lone_surrogate(rows: list[str], name: str) -> DataError:

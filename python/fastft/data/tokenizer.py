@@ -36,6 +36,17 @@ if TYPE_CHECKING:
 __all__ = ["TokenBatch", "Tokenizer", "TokenizerFallbackWarning"]
 
 
+_STRATEGIES: dict[bool | str, str | None] = {
+    True: "longest_first",
+    False: None,
+    "do_not_truncate": None,
+    "longest_first": "longest_first",
+    "only_first": "only_first",
+    "only_second": "only_second",
+}
+"""By the argument `truncation`: what the Rust side calls it, None where nothing is cut."""
+
+
 class Tokenizer:
     """A Hugging Face fast tokenizer whose `encode` takes a column and gives flat ids.
 
@@ -241,13 +252,11 @@ def _checked_side(value: str) -> str:
 
 
 def _checked_truncation(value: bool | str) -> str | None:
-    names = {True: "longest_first", False: None, "do_not_truncate": None}
-    names |= {name: name for name in ("longest_first", "only_first", "only_second")}
-    if not isinstance(value, (bool, str)) or value not in names:
+    if not isinstance(value, (bool, str)) or value not in _STRATEGIES:
         raise ConfigurationError(
             "truncation names none of the strategies",
             place="truncation",
             found=repr(value),
             expected="True, False, 'longest_first', 'only_first' or 'only_second'",
         )
-    return names[value]
+    return _STRATEGIES[value]
