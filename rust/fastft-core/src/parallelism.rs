@@ -51,13 +51,18 @@ where
     T: Send,
     F: Fn(Range<usize>) -> Result<T> + Send + Sync,
 {
-    let num_threads = num_threads.unwrap_or_else(default_num_threads);
-    if num_threads == 0 {
-        return Err(Error::Zero {
-            name: "num_threads",
-        });
-    }
-    if num_threads == 1 || ranges.len() < 2 {
+    let num_threads = match num_threads {
+        Some(0) => {
+            return Err(Error::Zero {
+                name: "num_threads",
+            });
+        }
+        // Counting the cores reads files of the system: that takes longer than a small range.
+        _ if ranges.len() < 2 => 1,
+        Some(some) => some,
+        None => default_num_threads(),
+    };
+    if num_threads == 1 {
         return ranges.into_iter().map(work).collect();
     }
     let results: Vec<Result<T>> =
