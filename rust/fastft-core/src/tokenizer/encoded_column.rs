@@ -52,10 +52,16 @@ struct Wants {
 }
 
 impl Part {
-    pub(super) fn new(options: &EncodeOptions) -> Self {
+    /// Room for rows of texts of so many bytes, with four of them a token as in English.
+    pub(super) fn new(options: &EncodeOptions, num_rows: usize, num_bytes: usize) -> Self {
+        let most = options.max_length.unwrap_or(usize::MAX);
+        let num_ids = (num_bytes / 4 + 2 * num_rows).min(most.saturating_mul(num_rows));
         Self {
-            columns: EncodedColumn::default(),
-            lengths: Vec::new(),
+            columns: EncodedColumn {
+                ids: Vec::with_capacity(num_ids),
+                ..EncodedColumn::default()
+            },
+            lengths: Vec::with_capacity(num_rows),
             type_ids: type_ids::Builder::default(),
             row_start: 0,
             wants: Wants {

@@ -73,8 +73,10 @@ impl<'a> Encoder<'a> {
     ) -> Result<Part> {
         let definition = self.definition;
         let mut scratch = definition.take_scratch();
-        let mut part = Part::new(self.options);
-        let (mut first, mut second) = (Tokens::default(), text_pair.map(|_| Tokens::default()));
+        let mut part = Part::new(self.options, rows.len(), text.num_bytes(&rows));
+        // New buffers cost more than a short row.
+        let mut first = std::mem::replace(&mut scratch.tokens, Tokens::taken());
+        let mut second = text_pair.map(|_| Tokens::default());
         for row in rows {
             if stop.load(Ordering::Relaxed) {
                 return Err(Error::Interrupted);

@@ -3,6 +3,8 @@
 //! Invariant: the offsets never run backwards and never leave the buffer, checked once in
 //! [`TextColumn::new`]; whether a row is UTF-8 is checked when it is read.
 
+use std::ops::Range;
+
 use super::window::Window;
 use crate::error::{Error, Result};
 
@@ -72,6 +74,13 @@ impl<'a> TextColumn<'a> {
             row,
             byte: error.valid_up_to(),
         })
+    }
+
+    /// How many bytes some rows have together.
+    pub(super) fn num_bytes(&self, rows: &Range<usize>) -> usize {
+        let offset = |row: usize| usize::try_from(self.offsets.get(row).copied().unwrap_or(0));
+        let (start, end) = (offset(rows.start), offset(rows.end));
+        end.unwrap_or(0).saturating_sub(start.unwrap_or(0))
     }
 
     /// The text of one row inside the buffer of the column.
