@@ -101,6 +101,23 @@ fn the_engines_are_those_that_are_tested() {
     }
 }
 
+/// `A` has no token here: it becomes a byte, which would merge with a dot behind it.
+#[test]
+fn a_sentence_piece_that_merges_bytes_is_left_to_the_reference() {
+    let mut all = definitions::all().into_iter();
+    let mut definition = all
+        .find(|named| named.name == "Llama 2")
+        .unwrap()
+        .definition;
+    let model = &mut definition["model"];
+    model["vocab"]["<0x41>."] = model["vocab"].as_object().unwrap().len().into();
+    let merges = model["merges"].as_array_mut().unwrap();
+    merges.push(serde_json::json!(["<0x41>", "."]));
+    let loaded = Tokenizer::from_definition(&definition.to_string(), LoadOptions::default());
+    let expected = Err("the SentencePiece BPE merges bytes");
+    assert_eq!(loaded.unwrap().engine(), expected);
+}
+
 #[test]
 fn the_drawn_cases_reach_every_outcome() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();

@@ -1,6 +1,6 @@
 //! Which definitions the two engines of BPE take.
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use serde_json::Value;
 
 use super::bpe::Bpe;
@@ -99,6 +99,12 @@ pub(super) fn sentence_piece(definition: &Value) -> Result<SentencePiece, Reason
     }
     let char_ids = vocab.chars();
     let merges = vocab.merges(&model["merges"])?;
+    // What such a merge makes does not spell what it stands for.
+    let bytes: FxHashSet<u32> = byte_ids.iter().copied().collect();
+    let joins_bytes = |(left, right, _): &_| bytes.contains(left) || bytes.contains(right);
+    if merges.iter().any(joins_bytes) {
+        return Err("the SentencePiece BPE merges bytes".into());
+    }
     let space_id = char_ids.get(&META_SPACE).copied();
     Ok(SentencePiece {
         neighbours: BytePairs::new(vocab.merged(&merges)),

@@ -4,7 +4,7 @@
 //! the raw text may be cut: between two characters that stand beside each other in no token that a
 //! merge makes, because a merge across the cut would make such a token. For a space behind another
 //! character this is checked at load; for letters beside punctuation and digits it is looked up.
-//! A character without a token becomes its bytes.
+//! A character without a token becomes its bytes, which no merge may join.
 
 use rustc_hash::FxHashMap;
 
@@ -112,8 +112,7 @@ impl SentencePiece {
             return at == text.len();
         }
         let next = text.byte(at);
-        // A character beyond ASCII may merge as its bytes, which are tokens that spell otherwise.
-        next == b' ' || (next.is_ascii() && !self.neighbours.contain(text.byte(at - 1), next))
+        next == b' ' || !self.neighbours.contain(text.byte(at - 1), next)
     }
 
     fn tokenize(&self, text: &str, prefix: bool, scratch: &mut Scratch) -> Pieces {
