@@ -154,5 +154,6 @@ fn byte_letter(byte: u8) -> char {
         return char::from(byte);
     }
     let rank = (0..byte).filter(|byte| !is_printable(byte)).count();
-    char::from_u32(0x100 + u32::try_from(rank).unwrap()).unwrap()
+    let code = u32::try_from(rank).map_or(0, |rank| 0x100 + rank);
+    char::from_u32(code).unwrap_or_default()
 }
