@@ -1,0 +1,77 @@
+//! Rows to a padded batch: `cargo bench -p fastft-core --bench collate`.
+//!
+//! Beside it what no gather can beat: new memory of the same size, filled once.
+
+#![expect(clippy::unwrap_used, reason = "a panic is how a bench says no")]
+#![allow(
+    missing_docs,
+    reason = "some versions of Criterion's macros write none"
+)]
+
+use std::hint::black_box;
+use std::time::Duration;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use fastft_core::collator::{Padding, PaddingSide, Width, collate};
+use fastft_core::token_dataset::{Ids, TokenDataset};
+use fastft_core::tokenizer::TypeIdsView;
+
+const NUM_ROWS: u64 = 2048;
+const BATCH: usize = 32;
+
+/// Row lengths from 8 to 128, mixed.
+fn row_offsets() -> Vec<u64> {
+    let lengths = (0..NUM_ROWS).map(|row| 8 + row * 7919 % 121);
+    let ends = lengths.scan(0, |end, length| {
+        *end += length;
+        Some(*end)
+    });
+    std::iter::once(0).chain(ends).collect()
+}
+
+fn batches(criterion: &mut Criterion) {
+    let row_offsets = row_offsets();
+    let num_ids = *row_offsets.last().unwrap();
+    let wide: Vec<u32> = (0..num_ids)
+        .map(|at| u32::try_from(at % 30_000).unwrap())
+        .collect();
+    let narrow: Vec<u16> = (0..num_ids)
+        .map(|at| u16::try_from(at % 30_000).unwrap())
+        .collect();
+    // A multiplier that shares no factor with the number of rows visits them out of order.
+    let indices: Vec<i64> = (0..BATCH)
+        .map(|at| i64::try_from(at * 1501 % 2048).unwrap())
+        .collect();
+    let padding = Padding {
+        pad_token_id: 0,
+        pad_token_type_id: Some(0),
+        width: Width::Longest,
+        pad_to_multiple_of: Some(8),
+        padding_side: PaddingSide::Right,
+    };
+    let dataset =
+        |ids| TokenDataset::new(ids, &row_offsets, TypeIdsView::Zero, Some(30_000)).unwrap();
+    let (wide, narrow) = (dataset(Ids::U32(&wide)), dataset(Ids::U16(&narrow)));
+    let width = collate(&wide, &indices, &padding).unwrap().width;
+    let size = BATCH * width;
+    let mut group = criterion.benchmark_group("a batch of 32");
+    group.throughput(Throughput::Bytes(3 * 8 * size as u64));
+    group.bench_function("memory filled once", |bencher| {
+        bencher.iter(|| [(); 3].map(|()| vec![black_box(1i64); size]));
+    });
+    for (name, dataset) in [("16-bit ids", &narrow), ("32-bit ids", &wide)] {
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| collate(dataset, black_box(&indices), &padding).unwrap());
+        });
+    }
+}
+
+fn config() -> Criterion {
+    Criterion::default()
+        .sample_size(50)
+        .warm_up_time(Duration::from_millis(200))
+        .measurement_time(Duration::from_secs(1))
+}
+
+criterion_group! { name = benches; config = config(); targets = batches }
+criterion_main!(benches);
