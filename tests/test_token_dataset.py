@@ -116,7 +116,7 @@ class TestFromTexts:
     def test_slices_give_what_one_call_gives(
         self, hf: Any, dataset: TokenDataset, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("fastft.data.token_dataset.ROWS_PER_SLICE", 7)
+        monkeypatch.setattr("fastft.data.encoded_slices.ROWS_PER_SLICE", 7)
         done: list[int] = []
         for texts in (TEXTS, pa.array(TEXTS), pa.chunked_array([TEXTS[:10], TEXTS[10:]])):
             done.clear()
@@ -131,7 +131,7 @@ class TestFromTexts:
     def test_it_can_be_interrupted_between_slices(
         self, hf: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("fastft.data.token_dataset.ROWS_PER_SLICE", 7)
+        monkeypatch.setattr("fastft.data.encoded_slices.ROWS_PER_SLICE", 7)
 
         def stop(rows: int) -> None:
             raise KeyboardInterrupt
@@ -142,7 +142,7 @@ class TestFromTexts:
     def test_a_fault_in_a_later_slice_names_its_row(
         self, hf: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("fastft.data.token_dataset.ROWS_PER_SLICE", 7)
+        monkeypatch.setattr("fastft.data.encoded_slices.ROWS_PER_SLICE", 7)
         with pytest.raises(fastft.DataError, match="row 60"):
             TokenDataset.from_texts([*TEXTS, None], hf)  # type: ignore[list-item]
         with pytest.raises(fastft.DataError, match="60 and 1 rows"):
