@@ -11,9 +11,10 @@ from transformers import PreTrainedTokenizerFast
 
 import fastft
 from fastft import _fastft
+from fastft.data.encoded_slices import ROWS_PER_SLICE
 from fastft.data.python_tokenizer import PythonTokenizer
 from fastft.data.sources import open_source
-from fastft.data.token_dataset import ROWS_PER_SLICE, TokenDataset
+from fastft.data.token_dataset import TokenDataset
 from fastft.data.tokenizer import Tokenizer as FastTokenizer
 from fastft.errors import (
     ColumnError,
