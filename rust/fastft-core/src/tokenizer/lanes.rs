@@ -27,6 +27,20 @@ pub(super) fn graphics(bytes: [u8; 16]) -> u32 {
     vector::within(bytes, b'!', b'~')
 }
 
+/// Space, tab, line feed and carriage return.
+#[inline(always)]
+pub(super) fn spaces(bytes: [u8; 16]) -> u32 {
+    vector::within(bytes, b' ', b' ')
+        | vector::within(bytes, b'\t', b'\n')
+        | vector::within(bytes, b'\r', b'\r')
+}
+
+/// Asks for a value to be read soon: where it lies far away, it comes while other work is done.
+#[inline(always)]
+pub(super) fn prefetch<T>(value: &T) {
+    vector::prefetch(value);
+}
+
 /// ASCII letters in lower case, everything else as it is.
 #[inline(always)]
 pub(super) fn lowercased(bytes: [u8; 16]) -> [u8; 16] {
@@ -40,8 +54,9 @@ pub(super) fn lowercased(bytes: [u8; 16]) -> [u8; 16] {
 )]
 mod vector {
     use std::arch::x86_64::{
-        __m128i, _mm_and_si128, _mm_cmpeq_epi8, _mm_cvtsi128_si64, _mm_min_epu8, _mm_movemask_epi8,
-        _mm_or_si128, _mm_set_epi64x, _mm_set1_epi8, _mm_sub_epi8, _mm_unpackhi_epi64,
+        __m128i, _MM_HINT_T0, _mm_and_si128, _mm_cmpeq_epi8, _mm_cvtsi128_si64, _mm_min_epu8,
+        _mm_movemask_epi8, _mm_or_si128, _mm_prefetch, _mm_set_epi64x, _mm_set1_epi8, _mm_sub_epi8,
+        _mm_unpackhi_epi64,
     };
 
     #[inline(always)]
@@ -70,6 +85,12 @@ mod vector {
             let low = _mm_cvtsi128_si64(lower).cast_unsigned();
             (u128::from(low) | u128::from(high) << 64).to_le_bytes()
         }
+    }
+
+    #[inline(always)]
+    pub(super) fn prefetch<T>(value: &T) {
+        // SAFETY: SSE is part of x86-64; the value is a hint, nothing is read through it.
+        unsafe { _mm_prefetch(std::ptr::from_ref(value).cast(), _MM_HINT_T0) }
     }
 
     #[inline]
@@ -115,6 +136,8 @@ mod vector {
         bytes.map(|byte| byte.to_ascii_lowercase())
     }
 
+    pub(super) fn prefetch<T>(_value: &T) {}
+
     fn bits(bytes: [u8; 16], test: impl Fn(u8) -> bool) -> u32 {
         let places = bytes.iter().enumerate();
         places.fold(0, |bits, (place, &byte)| {
@@ -143,6 +166,7 @@ mod tests {
             assert_eq!(letters(bytes), bits(bytes, u8::is_ascii_alphabetic));
             assert_eq!(alphanumerics(bytes), bits(bytes, u8::is_ascii_alphanumeric));
             assert_eq!(graphics(bytes), bits(bytes, u8::is_ascii_graphic));
+            assert_eq!(spaces(bytes), bits(bytes, |byte| b" \t\n\r".contains(byte)));
             assert_eq!(
                 lowercased(bytes),
                 bytes.map(|byte| byte.to_ascii_lowercase())

@@ -50,6 +50,12 @@ impl Memo {
         }
     }
 
+    /// Asks for the place of a short piece, which is looked up soon.
+    #[inline(always)]
+    pub(super) fn prefetch(&self, key: u128) {
+        self.slots.prefetch(key);
+    }
+
     /// Adds the tokens of a short piece to `tokens`, if they are remembered.
     #[inline(always)]
     pub(super) fn recall<const SPANS: bool>(

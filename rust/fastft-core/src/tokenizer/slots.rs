@@ -4,6 +4,7 @@
 //! filled from the slot that the hash names, so that an empty slot ends the search. A full bucket
 //! replaces a slot.
 
+use super::lanes::prefetch;
 use super::tokens::INLINE;
 
 /// The slots of one bucket; together they are two cache lines.
@@ -54,6 +55,13 @@ impl Slots {
     /// Whether the table takes no piece at all.
     pub(super) fn is_off(&self) -> bool {
         self.table.is_empty()
+    }
+
+    #[inline(always)]
+    pub(super) fn prefetch(&self, key: u128) {
+        if let Some(slot) = self.table.get(hash(key) & self.table.len().wrapping_sub(1)) {
+            prefetch(slot);
+        }
     }
 
     #[inline(always)]
