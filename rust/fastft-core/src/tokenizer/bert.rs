@@ -5,29 +5,22 @@
 //! the crate (`unicode_tables`). Normalisation changes each character by itself; only decomposition
 //! moves marks past each other, never past a cut. Words whose characters are normalised each by
 //! itself go to our own `WordPiece`, all others to the crate.
+//!
+//! Short words of ASCII, nearly all of an English text, are found sixty-four bytes at a time and
+//! wait in a queue, so that the memory is asked for many of them at once.
 
 use serde_json::Value;
 
+use super::ascii_block::AsciiBlock;
 use super::char_classes::{BERT_CASED_ALONE, BERT_SPACE, BERT_UNCASED_ALONE, CharClasses};
 use super::definition::{Reason, expect};
-use super::lanes::{alphanumerics, leading, lowercased};
+use super::lanes::lowercased;
 use super::memo::{SHORT, bytes_of, key};
 use super::reference;
 use super::scratch::{Pieces, Scratch};
 use super::vocabulary::Vocabulary;
 use super::window::Window;
 use super::word_piece::WordPiece;
-
-/// What an ASCII byte is to BERT.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Space,
-    /// A word of its own.
-    Alone,
-    Alphanumeric,
-    /// A control character, or part of a character beyond ASCII.
-    Other,
-}
 
 /// The engine of BERT's tokenizers.
 #[derive(Debug)]
@@ -37,7 +30,6 @@ pub(super) struct Bert {
     /// The class of characters that are words of their own.
     alone: u8,
     classes: &'static CharClasses,
-    kinds: [Kind; 256],
 }
 
 impl Bert {
@@ -75,24 +67,16 @@ impl Bert {
     }
 
     fn new(word_piece: WordPiece, lowercase: bool) -> Self {
-        let classes = CharClasses::get();
         let alone = if lowercase {
             BERT_UNCASED_ALONE
         } else {
             BERT_CASED_ALONE
         };
-        let kind = |byte: usize| match u8::try_from(byte).map(char::from) {
-            Ok(ascii) if ascii.is_ascii_alphanumeric() => Kind::Alphanumeric,
-            Ok(ascii) if ascii.is_ascii() && classes.of(ascii) & BERT_SPACE != 0 => Kind::Space,
-            Ok(ascii) if ascii.is_ascii() && classes.of(ascii) & alone != 0 => Kind::Alone,
-            _ => Kind::Other,
-        };
         Self {
             word_piece,
             lowercase,
             alone,
-            classes,
-            kinds: std::array::from_fn(kind),
+            classes: CharClasses::get(),
         }
     }
 
@@ -105,56 +89,45 @@ impl Bert {
     ) -> Pieces {
         let mut at = 0;
         while at < text.len() {
-            let raw = text.load(at);
-            let bytes = if self.lowercase { lowercased(raw) } else { raw };
-            let len = leading(alphanumerics(raw));
-            let next = at + len;
-            if len == 0 {
-                match self.kind(raw[0]) {
-                    Kind::Space => {
-                        at += 1;
-                        continue;
-                    }
-                    Kind::Alone => {
-                        let key = key(u128::from_le_bytes(raw), 1);
-                        self.add_ascii::<SPANS>(key, at, scratch)?;
-                        at += 1;
-                        continue;
-                    }
-                    _ => {}
-                }
-            } else if len <= SHORT && self.ends_word(text, next) {
-                let key = key(u128::from_le_bytes(bytes), len);
-                self.add_ascii::<SPANS>(key, at, scratch)?;
-                at = next + usize::from(text.byte(next) == b' ');
-                continue;
+            let ready = self.queue_words(text, at, scratch);
+            at += ready;
+            if ready == 0 {
+                self.settle::<SPANS>(scratch)?;
+                at = self.add_word::<SPANS>(crate_tokenizer, text, at, scratch)?;
+                at += usize::from(text.byte(at) == b' ');
+            } else if scratch.must_settle() {
+                self.settle::<SPANS>(scratch)?;
             }
-            at = self.add_word::<SPANS>(crate_tokenizer, text, at, scratch)?;
         }
-        Ok(())
+        self.settle::<SPANS>(scratch)
     }
 
-    #[inline(always)]
-    fn kind(&self, byte: u8) -> Kind {
-        self.kinds[usize::from(byte)]
-    }
-
-    /// Whether a word of ASCII letters and digits ends at `at`, which a text shorter than what was
-    /// read may lie before.
-    #[inline(always)]
-    fn ends_word(&self, text: &Window<'_>, at: usize) -> bool {
-        at == text.len() || (at < text.len() && self.kind(text.byte(at)) != Kind::Other)
-    }
-
-    /// Adds a word of ASCII characters that need no more normalisation.
-    #[inline(always)]
-    fn add_ascii<const SPANS: bool>(&self, key: u128, at: usize, scratch: &mut Scratch) -> Pieces {
-        scratch.add_short::<SPANS>(key, at, |scratch| {
+    fn settle<const SPANS: bool>(&self, scratch: &mut Scratch) -> Pieces {
+        scratch.settle::<SPANS>(|scratch, key| {
             let (bytes, len) = bytes_of(key);
             let word = bytes.get(..len).unwrap_or_default();
             self.word_piece.tokenize(word, &mut scratch.piece);
             Ok(())
         })
+    }
+
+    /// Queues the short words of ASCII characters at `at`, and gives how many bytes they take; none
+    /// where something else begins.
+    #[inline(always)]
+    fn queue_words(&self, text: &Window<'_>, at: usize, scratch: &mut Scratch) -> usize {
+        if !text.byte(at).is_ascii() {
+            return 0;
+        }
+        let block = AsciiBlock::new(text, at);
+        for (start, len) in block.words() {
+            if len > SHORT {
+                return start;
+            }
+            let raw = text.load(at + start);
+            let bytes = if self.lowercase { lowercased(raw) } else { raw };
+            scratch.queue_short(key(u128::from_le_bytes(bytes), len), at + start);
+        }
+        block.len()
     }
 
     /// Adds the word, or skips the space, that begins at `at`, and gives where it ends.
@@ -231,5 +204,23 @@ impl Bert {
             normalized.push(text, start, end);
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ascii_is_cut_where_a_block_cuts_it() {
+        for alone in [BERT_UNCASED_ALONE, BERT_CASED_ALONE] {
+            for byte in 0..128u8 {
+                let classes = CharClasses::get().of(char::from(byte));
+                let is_alone = byte.is_ascii_punctuation();
+                assert_eq!(classes & alone != 0, is_alone, "{byte}");
+                let is_space = b" \t\n\r".contains(&byte);
+                assert_eq!(classes & BERT_SPACE != 0, is_space, "{byte}");
+            }
+        }
     }
 }

@@ -3,7 +3,7 @@
 //! - [`TextColumn`] is the column that comes in: bytes and offsets, as Arrow lays strings out.
 //! - [`EncodedColumn`] is what goes out: flat ids and offsets, with [`TypeIds`] in their smallest form.
 //! - `char_classes` and `unicode_tables` say what a character is, as the `tokenizers` crate means it.
-//! - `lanes` looks at sixteen bytes at once.
+//! - `lanes` looks at sixteen bytes at once, `ascii_block` at the words of sixty-four.
 //! - `window`, `tokens` and `scratch` hold a text, its tokens, the buffers of a thread; `memo` the pieces
 //!   already known (`piece_key`, `slots` and `spill` are its parts).
 //! - `normalizer` remembers what the crate makes of single characters.
@@ -29,6 +29,7 @@
 )]
 
 mod added_tokens;
+mod ascii_block;
 mod bert;
 mod bpe;
 mod bpe_definition;

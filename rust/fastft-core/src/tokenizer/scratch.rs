@@ -15,10 +15,35 @@ pub(super) struct Whole;
 /// The outcome of encoding by pieces.
 pub(super) type Pieces = std::result::Result<(), Whole>;
 
+/// Short pieces that wait to be looked up, in the order of the text.
+///
+/// Looking up one after the other waits for the memory each time; asking for the places of all of
+/// them first lets the memory answer while the text is cut.
+#[derive(Debug)]
+pub(super) struct Queue {
+    keys: [u128; Self::SIZE],
+    bases: [u32; Self::SIZE],
+    len: usize,
+}
+
+impl Queue {
+    const SIZE: usize = 128;
+
+    fn new() -> Self {
+        Self {
+            keys: [0; Self::SIZE],
+            bases: [0; Self::SIZE],
+            len: 0,
+        }
+    }
+}
+
 /// The memory of one thread.
 #[derive(Debug)]
 pub(super) struct Scratch {
     memo: Memo,
+    /// Boxed, because a scratch is handed from call to call by value.
+    queue: Box<Queue>,
     /// The tokens of the text, added piece by piece.
     pub(super) tokens: Tokens,
     /// The tokens of the piece that a memo did not know.
@@ -33,6 +58,7 @@ impl Scratch {
     pub(super) fn new(max_slots: usize, inline_words: u32) -> Self {
         Self {
             memo: Memo::new(max_slots, inline_words),
+            queue: Box::new(Queue::new()),
             tokens: Tokens::default(),
             piece: Piece::default(),
             symbols: Vec::new(),
@@ -57,6 +83,38 @@ impl Scratch {
             return Ok(());
         }
         self.learn_short::<SPANS>(key, base, miss)
+    }
+
+    /// Whether so many pieces wait that 64 more might find no room.
+    #[inline(always)]
+    pub(super) fn must_settle(&self) -> bool {
+        self.queue.len > Queue::SIZE - 64
+    }
+
+    /// Puts a piece that fits into a key behind those that wait.
+    #[inline(always)]
+    pub(super) fn queue_short(&mut self, key: u128, base: usize) {
+        self.memo.prefetch(key);
+        let at = self.queue.len % Queue::SIZE;
+        self.queue.keys[at] = key;
+        self.queue.bases[at] = narrow(base);
+        self.queue.len = at + 1;
+    }
+
+    /// Adds the tokens of all that wait; `miss` finds those of a key if the memo cannot.
+    #[inline(always)]
+    pub(super) fn settle<const SPANS: bool>(
+        &mut self,
+        miss: impl Fn(&mut Self, u128) -> Pieces,
+    ) -> Pieces {
+        let len = std::mem::take(&mut self.queue.len);
+        for index in 0..len.min(Queue::SIZE) {
+            let (key, base) = (self.queue.keys[index], self.queue.bases[index]);
+            if !self.memo.recall::<SPANS>(key, base, &mut self.tokens) {
+                self.learn_short::<SPANS>(key, base as usize, |scratch| miss(scratch, key))?;
+            }
+        }
+        Ok(())
     }
 
     /// Adds the tokens of a piece of any length.
@@ -153,5 +211,49 @@ impl ScratchPool {
         if let Ok(mut idle) = self.idle.try_lock() {
             idle.push(scratch);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tokenizer::memo::{MAX_SLOTS, key_of};
+    use crate::tokenizer::tokens::Span;
+
+    #[test]
+    fn pieces_that_wait_are_added_in_their_order_known_or_not() {
+        for max_slots in [0, 4, MAX_SLOTS] {
+            let mut scratch = Scratch::new(max_slots, 1);
+            for round in 0..3u8 {
+                scratch.tokens.clear();
+                let texts: Vec<u8> = (0..128).map(|index| index % 50 + 30 * round).collect();
+                for (base, &text) in texts.iter().enumerate() {
+                    assert_eq!(scratch.must_settle(), base > 64);
+                    scratch.queue_short(key_of(&[text]).unwrap_or(0), base);
+                }
+                let settled = scratch.settle::<true>(|scratch, key| {
+                    let id = u32::try_from(key & 0xFF).unwrap_or(0);
+                    scratch.piece.push(id, Span::new(0, 1));
+                    scratch.piece.num_words = 1;
+                    Ok(())
+                });
+                assert_eq!(settled, Ok(()));
+                assert!(!scratch.must_settle());
+                let ids = texts.iter().map(|&text| u32::from(text));
+                assert_eq!(scratch.tokens.ids(), ids.collect::<Vec<_>>());
+                let starts = scratch.tokens.spans().iter().map(|span| span.start);
+                assert!(starts.eq(0..128));
+            }
+        }
+    }
+
+    #[test]
+    fn a_text_that_must_be_whole_leaves_nothing_waiting() {
+        let mut scratch = Scratch::new(0, 1);
+        scratch.queue_short(key_of(b"a").unwrap_or(0), 0);
+        scratch.queue_short(key_of(b"b").unwrap_or(0), 1);
+        assert_eq!(scratch.settle::<false>(|_, _| Err(Whole)), Err(Whole));
+        assert_eq!(scratch.settle::<false>(|_, _| Err(Whole)), Ok(()));
+        assert_eq!(scratch.tokens.len(), 0);
     }
 }
