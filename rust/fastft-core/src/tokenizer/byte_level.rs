@@ -10,7 +10,7 @@ use super::byte_pairs::BytePairs;
 use super::byte_pattern::Pattern;
 use super::char_classes::CharClasses;
 use super::lanes::{leading, letters};
-use super::memo::{SHORT, key};
+use super::memo::{SHORT, bytes_of, key, key_of, text_of};
 use super::scratch::{Pieces, Scratch};
 use super::tokens::{Piece, Span};
 use super::window::Window;
@@ -63,23 +63,39 @@ impl ByteLevel {
             let next = at + len;
             // Behind the text lies a zero, which is ASCII.
             if len > lead && len <= SHORT && next <= text.len() && text.byte(next).is_ascii() {
-                let key = key(u128::from_le_bytes(bytes), len);
-                scratch.add_short::<SPANS>(key, at, |scratch| {
-                    self.tokenize(text.str(at, next), scratch);
-                    Ok(())
-                })?;
+                scratch.queue_short(key(u128::from_le_bytes(bytes), len), at);
                 at = next;
-                continue;
+            } else {
+                let next = self.pattern.word_end(self.classes, text, at);
+                self.add_word::<SPANS>(text.str(at, next), at, scratch)?;
+                at = next;
             }
-            let next = self.pattern.word_end(self.classes, text, at);
-            let word = text.str(at, next);
-            scratch.add::<SPANS>(word.as_bytes(), at, |scratch| {
-                self.tokenize(word, scratch);
-                Ok(())
-            })?;
-            at = next;
+            if scratch.must_settle() {
+                self.settle::<SPANS>(scratch)?;
+            }
         }
-        Ok(())
+        self.settle::<SPANS>(scratch)
+    }
+
+    /// Queues a word of any kind, or adds it at once where it is too long for a key.
+    fn add_word<const SPANS: bool>(&self, word: &str, at: usize, scratch: &mut Scratch) -> Pieces {
+        if let Some(key) = key_of(word.as_bytes()) {
+            scratch.queue_short(key, at);
+            return Ok(());
+        }
+        self.settle::<SPANS>(scratch)?;
+        scratch.add::<SPANS>(word.as_bytes(), at, |scratch| {
+            self.tokenize(word, scratch);
+            Ok(())
+        })
+    }
+
+    fn settle<const SPANS: bool>(&self, scratch: &mut Scratch) -> Pieces {
+        scratch.settle::<SPANS>(|scratch, key| {
+            let (bytes, len) = bytes_of(key);
+            self.tokenize(text_of(&bytes, len), scratch);
+            Ok(())
+        })
     }
 
     /// Finds the tokens of one word.

@@ -86,7 +86,7 @@ impl Engine {
         text: &Window<'_>,
         scratch: &mut Scratch,
     ) -> Pieces {
-        scratch.tokens.clear();
+        scratch.begin_text();
         if self.must_be_whole(text) {
             return Err(Whole);
         }

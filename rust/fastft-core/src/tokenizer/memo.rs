@@ -12,7 +12,7 @@
 
 use rustc_hash::FxHashMap;
 
-pub(super) use super::piece_key::{SHORT, bytes_of, key, key_of};
+pub(super) use super::piece_key::{SHORT, bytes_of, key, key_of, text_of};
 pub(super) use super::slots::MAX_SLOTS;
 use super::slots::{BUCKET, SPILLED, Slot, Slots};
 use super::spill::{Entry, Spill};

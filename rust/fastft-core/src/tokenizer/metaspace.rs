@@ -11,7 +11,7 @@ use tokenizers::Tokenizer;
 
 use super::char_classes::{CharClasses, SPACE_EXTENDER, SPACE_PREPENDER};
 use super::lanes::{graphics, leading};
-use super::memo::{SHORT, key};
+use super::memo::{SHORT, bytes_of, key, text_of};
 use super::normalizer::Normalized;
 use super::scratch::{Pieces, Scratch, Whole};
 use super::unigram::Unigram;
@@ -62,12 +62,14 @@ impl Metaspace {
             let size = lead - skip + len;
             if len > 0 && size <= SHORT && self.ends_piece(text, next) {
                 let key = key(u128::from_le_bytes(bytes) >> (8 * skip), size);
-                scratch.add_short::<SPANS>(key, at + skip, |scratch| {
-                    self.tokenize(crate_tokenizer, text.str(at + skip, next), scratch)
-                })?;
+                scratch.queue_short(key, at + skip);
+                if scratch.must_settle() {
+                    self.settle::<SPANS>(crate_tokenizer, scratch)?;
+                }
                 at = next;
                 continue;
             }
+            self.settle::<SPANS>(crate_tokenizer, scratch)?;
             if lead == 1 && self.skips_space(text, at) {
                 at += 1;
                 continue;
@@ -83,7 +85,18 @@ impl Metaspace {
             })?;
             at = next;
         }
-        Ok(())
+        self.settle::<SPANS>(crate_tokenizer, scratch)
+    }
+
+    fn settle<const SPANS: bool>(
+        &self,
+        crate_tokenizer: &Tokenizer,
+        scratch: &mut Scratch,
+    ) -> Pieces {
+        scratch.settle::<SPANS>(|scratch, key| {
+            let (bytes, len) = bytes_of(key);
+            self.tokenize(crate_tokenizer, text_of(&bytes, len), scratch)
+        })
     }
 
     #[inline(always)]

@@ -41,6 +41,11 @@ pub(super) fn bytes_of(key: u128) -> ([u8; 16], usize) {
     )
 }
 
+/// The bytes of a key that was made of text, as text.
+pub(super) fn text_of(bytes: &[u8; 16], len: usize) -> &str {
+    std::str::from_utf8(bytes.get(..len).unwrap_or_default()).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

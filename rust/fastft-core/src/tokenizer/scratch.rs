@@ -68,6 +68,12 @@ impl Scratch {
         }
     }
 
+    /// Forgets the tokens of the text before, and what waits from one that had to be whole.
+    pub(super) fn begin_text(&mut self) {
+        self.tokens.clear();
+        self.queue.len = 0;
+    }
+
     /// Adds the tokens of a piece that fits into a key; `miss` finds them if the memo cannot.
     #[inline(always)]
     pub(super) fn add_short<const SPANS: bool>(

@@ -64,21 +64,42 @@ impl SentencePiece {
             let len = lead + leading(run >> lead);
             let next = at + len;
             if len > lead && len <= SHORT && self.ends_piece(text, next) {
-                let key = key(u128::from_le_bytes(bytes), len);
-                scratch.add_short::<SPANS>(key, at, |scratch| {
-                    self.tokenize(text.str(at, next), false, scratch)
-                })?;
+                scratch.queue_short(key(u128::from_le_bytes(bytes), len), at);
                 at = next;
-                continue;
+            } else {
+                let next = piece_end(text, at);
+                self.add_piece::<SPANS>(text.str(at, next), at, scratch)?;
+                at = next;
             }
-            let next = piece_end(text, at);
-            let piece = text.str(at, next);
-            scratch.add::<SPANS>(piece.as_bytes(), at, |scratch| {
-                self.tokenize(piece, false, scratch)
-            })?;
-            at = next;
+            if scratch.must_settle() {
+                self.settle::<SPANS>(scratch)?;
+            }
         }
-        Ok(())
+        self.settle::<SPANS>(scratch)
+    }
+
+    /// Queues a piece of any kind, or adds it at once where it is too long for a key.
+    fn add_piece<const SPANS: bool>(
+        &self,
+        piece: &str,
+        at: usize,
+        scratch: &mut Scratch,
+    ) -> Pieces {
+        if let Some(key) = memo::key_of(piece.as_bytes()) {
+            scratch.queue_short(key, at);
+            return Ok(());
+        }
+        self.settle::<SPANS>(scratch)?;
+        scratch.add::<SPANS>(piece.as_bytes(), at, |scratch| {
+            self.tokenize(piece, false, scratch)
+        })
+    }
+
+    fn settle<const SPANS: bool>(&self, scratch: &mut Scratch) -> Pieces {
+        scratch.settle::<SPANS>(|scratch, key| {
+            let (bytes, len) = memo::bytes_of(key);
+            self.tokenize(memo::text_of(&bytes, len), false, scratch)
+        })
     }
 
     /// Adds the piece that the space in front belongs to, and gives where it ends.
