@@ -37,9 +37,9 @@ fn encode() {
 
 #[test]
 fn load_a_changed_definition() {
-    let bytes = prop::collection::vec(any::<u8>(), 1..40);
+    let bytes = prop::collection::vec(any::<u8>(), 12..40);
     let bytes = bytes.prop_filter("this begins JSON", |bytes| bytes[0] != b'{');
-    for_drawn(300, bytes, targets::load);
+    for_drawn(1000, bytes, targets::load);
 }
 
 #[test]

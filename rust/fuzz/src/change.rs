@@ -5,7 +5,7 @@
 
 use std::sync::LazyLock;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::definitions;
 
@@ -37,7 +37,7 @@ impl<'a> Script<'a> {
     }
 }
 
-/// One of the small definitions after up to three changes.
+/// One of the small definitions after one or two changes.
 pub(crate) fn changed_definition(data: &[u8]) -> Value {
     static ALL: LazyLock<Vec<Value>> = LazyLock::new(|| {
         let all = definitions::all().into_iter();
@@ -45,10 +45,38 @@ pub(crate) fn changed_definition(data: &[u8]) -> Value {
     });
     let mut script = Script::new(data);
     let mut definition = ALL[script.below(ALL.len())].clone();
-    for _ in 0..=script.below(3) {
-        change(&mut definition, &mut script);
+    for _ in 0..=script.below(2) {
+        if script.below(4) == 0 {
+            change(&mut definition, &mut script);
+        } else {
+            change_setting(&mut definition, &mut script);
+        }
     }
     definition
+}
+
+/// Replaces one of the plain values outside the vocabulary: what decides which engine fits.
+fn change_setting(definition: &mut Value, script: &mut Script<'_>) {
+    let mut settings = Vec::new();
+    collect_settings(definition, &mut settings);
+    if !settings.is_empty() {
+        let chosen = script.below(settings.len());
+        let setting = settings.swap_remove(chosen);
+        *setting = replacement(setting, script);
+    }
+}
+
+fn collect_settings<'a>(value: &'a mut Value, settings: &mut Vec<&'a mut Value>) {
+    match value {
+        Value::Array(items) => items
+            .iter_mut()
+            .for_each(|item| collect_settings(item, settings)),
+        Value::Object(entries) => entries
+            .iter_mut()
+            .filter(|(name, _)| !["vocab", "merges", "added_tokens"].contains(&name.as_str()))
+            .for_each(|(_, entry)| collect_settings(entry, settings)),
+        _ => settings.push(value),
+    }
 }
 
 /// Walks down to some value, and replaces it or the entry that holds it.
@@ -58,34 +86,42 @@ fn change(value: &mut Value, script: &mut Script<'_>) {
         Value::Object(entries) => entries.len(),
         _ => 0,
     };
-    if num_children == 0 || script.below(8) == 0 {
+    if num_children == 0 || script.below(16) == 15 {
         *value = replacement(value, script);
         return;
     }
     let child = script.below(num_children);
     match value {
-        Value::Array(items) if script.below(8) == 0 => {
+        Value::Array(items) if script.below(8) == 7 => {
             items.remove(child);
         }
         Value::Array(items) => change(&mut items[child], script),
-        Value::Object(entries) => {
-            let name = entries.keys().nth(child).cloned().unwrap_or_default();
-            match script.below(10) {
-                0 => {
-                    entries.remove(&name);
-                }
-                1 => {
-                    let moved = entries.remove(&name).unwrap_or_default();
-                    entries.insert(text(&name, script), moved);
-                }
-                _ => change(&mut entries[&name], script),
-            }
-        }
+        Value::Object(entries) => change_entry(entries, child, script),
         _ => {}
     }
 }
 
+fn change_entry(entries: &mut Map<String, Value>, child: usize, script: &mut Script<'_>) {
+    let name = entries.keys().nth(child).cloned().unwrap_or_default();
+    match script.below(12) {
+        11 => {
+            entries.remove(&name);
+        }
+        10 => {
+            let moved = entries.remove(&name).unwrap_or_default();
+            entries.insert(text(&name, script), moved);
+        }
+        _ => change(&mut entries[&name], script),
+    }
+}
+
 fn replacement(old: &Value, script: &mut Script<'_>) -> Value {
+    // What switches on or off says the most the other way round.
+    match old {
+        Value::Bool(old) if script.below(4) > 0 => return json!(!old),
+        Value::Null if script.below(2) > 0 => return json!(script.below(2) == 1),
+        _ => {}
+    }
     let old_text = old.as_str().unwrap_or_default();
     match script.below(12) {
         0 => Value::Null,

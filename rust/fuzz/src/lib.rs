@@ -37,8 +37,9 @@ const WITH_ENGINE: LoadOptions = LoadOptions {
     memo_slots: 16,
 };
 
-/// Texts that go to every definition.
-const TEXTS: &str = "Hello the café [CLS]\u{0}\u{ff}\u{301} x  中文\n12345 payment🤗";
+/// Texts that go to every definition, and one with added tokens, which no engine encodes.
+const TEXT: &str = "Hello the café a\u{0}b \u{ff}\u{301}x  中文\n12345 payment's🤗 ... aa ₤ THE";
+const ADDED: &str = "[CLS] the</s> <pad>";
 
 /// Loads a definition: the bytes themselves where they begin as JSON does, else one of the small
 /// definitions, changed as the bytes say.
@@ -62,7 +63,7 @@ pub fn load(data: &[u8]) {
     let (Some(reference), Some(ours)) = (reference, ours) else {
         return;
     };
-    let rows: Vec<&str> = TEXTS.split(' ').chain([TEXTS]).collect();
+    let rows: Vec<&str> = TEXT.split(' ').chain([TEXT, ADDED]).collect();
     let options = everything();
     // The tokenizers crate panics with some definitions; then there is nothing to compare with.
     let expected = catch_unwind(AssertUnwindSafe(|| {
