@@ -55,25 +55,25 @@ impl Metaspace {
         let mut at = start;
         while at < text.len() {
             let bytes = text.load(at);
-            let lead = usize::from(self.is_space(bytes[0]));
+            let lead = usize::from(!self.rules.drops_spaces && self.is_space(bytes[0]));
             let len = leading(graphics(bytes) >> lead);
             let next = at + lead + len;
-            let skip = if self.rules.drops_spaces { lead } else { 0 };
-            let size = lead - skip + len;
-            if len > 0 && size <= SHORT && self.ends_piece(text, next) {
-                let key = key(u128::from_le_bytes(bytes) >> (8 * skip), size);
-                scratch.queue_short(key, at + skip);
+            if len > 0
+                && lead + len <= SHORT
+                && let Some(dropped) = self.ends_piece(text, next)
+            {
+                scratch.queue_short(key(u128::from_le_bytes(bytes), lead + len), at);
                 if scratch.must_settle() {
                     self.settle::<SPANS>(crate_tokenizer, scratch)?;
                 }
-                at = next;
+                at = next + dropped;
                 continue;
             }
-            self.settle::<SPANS>(crate_tokenizer, scratch)?;
-            if lead == 1 && self.skips_space(text, at) {
+            if self.drops_space(text, at) {
                 at += 1;
                 continue;
             }
+            self.settle::<SPANS>(crate_tokenizer, scratch)?;
             let (piece, next) = self.piece(crate_tokenizer, text, at, scratch);
             if SPANS && piece == start && self.shifts_offsets(crate_tokenizer, text, piece, scratch)
             {
@@ -104,22 +104,32 @@ impl Metaspace {
         self.rules.spaces[usize::from(byte)]
     }
 
-    /// Whether a piece that ends in printable ASCII ends at `at`: at the end of the text, or at one or
-    /// two spaces before more printable ASCII.
+    /// How many spaces are dropped at `at`, behind printable ASCII, if a piece ends there: at the end
+    /// of the text, at its last space, or at one or two spaces before more printable ASCII.
     #[inline(always)]
-    fn ends_piece(&self, text: &Window<'_>, at: usize) -> bool {
+    fn ends_piece(&self, text: &Window<'_>, at: usize) -> Option<usize> {
         if at >= text.len() {
-            return at == text.len();
+            return (at == text.len()).then_some(0);
         }
         let (second, third) = (text.byte(at + 1), text.byte(at + 2));
-        self.is_space(text.byte(at))
-            && (second.is_ascii_graphic() || (self.is_space(second) && third.is_ascii_graphic()))
+        if !self.is_space(text.byte(at)) {
+            return None;
+        }
+        if second.is_ascii_graphic() || at + 1 == text.len() {
+            return Some(usize::from(self.rules.drops_spaces));
+        }
+        (self.is_space(second) && third.is_ascii_graphic()).then_some(0)
     }
 
-    /// Whether the space at `at` matters to nothing: another one follows, and all are dropped.
-    fn skips_space(&self, text: &Window<'_>, at: usize) -> bool {
-        let rules = &self.rules;
-        rules.drops_spaces && !rules.writes_meta && self.is_space(text.byte(at + 1))
+    /// Whether the byte at `at` is a space that matters to nothing: all are dropped, and what follows
+    /// is another one or printable ASCII.
+    #[inline(always)]
+    fn drops_space(&self, text: &Window<'_>, at: usize) -> bool {
+        let (first, second) = (text.byte(at), text.byte(at + 1));
+        self.rules.drops_spaces
+            && !self.rules.writes_meta
+            && self.is_space(first)
+            && (self.is_space(second) || second.is_ascii_graphic())
     }
 
     /// Where the piece begins that stands at `at`, and where it ends. Spaces that are dropped are left
