@@ -272,7 +272,7 @@ def test_texts_that_are_cut_are_counted(result):
     text = "good " * 100
     with pytest.warns(UserWarning, match="1 of 2 rows were cut to 64 tokens"):
         result.predict([text, "good"])
-    with pytest.warns(UserWarning, match="and lose 38 tokens"):
+    with pytest.warns(UserWarning, match="and lose 191 characters"):
         result.evaluate([(text, "positive")])
 
 

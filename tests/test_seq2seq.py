@@ -153,6 +153,11 @@ def test_what_is_cut_is_counted_apart_and_references_stay_whole():
     data = {"source": ["a b c", "a"], "target": ["A " * 9, "A"]}
     data["target"][0] = data["target"][0].strip()
     part = tokens(data, max_length=3, max_target_length=4)
+    assert part.dataset.num_truncated_rows == 1 and part.dataset.num_truncated_characters == 2
+    (note,) = part.notes
+    # The last token that is kept of the nine is the third.
+    assert "1 of 2 train targets (50 %) were cut to 4 tokens and lose 12 characters;" in note
+    part = tokens(data, max_length=3, max_target_length=4, check="strict")
     assert part.dataset.num_truncated_rows == 1 and part.dataset.num_truncated_tokens == 1
     (note,) = part.notes
     assert (

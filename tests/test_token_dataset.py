@@ -91,8 +91,18 @@ class TestRows:
         assert dataset.lengths.dtype == np.uint32
         assert dataset.lengths.tolist() == [len(row) for row in rows]
         assert dataset.num_tokens == sum(map(len, rows))
-        assert dataset.num_truncated_tokens == sum(map(len, whole)) - dataset.num_tokens
         assert dataset.num_truncated_rows == sum(len(row) > 12 for row in whole)
+        counted = TokenDataset.from_texts(TEXTS, hf, max_length=12, count_truncated_tokens=True)
+        assert counted.num_truncated_tokens == sum(map(len, whole)) - dataset.num_tokens
+        assert (counted.num_truncated_characters, dataset.num_truncated_tokens) == (None, None)
+        cut = copy.deepcopy(hf)(TEXTS, max_length=12, truncation=True, return_offsets_mapping=True)
+        ends = [offsets[-2][1] for offsets in cut["offset_mapping"]]
+        lost = [
+            len(text) - end
+            for text, end, row in zip(TEXTS, ends, whole, strict=True)
+            if len(row) > 12
+        ]
+        assert dataset.num_truncated_characters == sum(lost) > 0
         assert repr(dataset).startswith("TokenDataset(60 rows,")
 
     def test_ids_are_narrow_where_the_vocabulary_allows(self, dataset: TokenDataset) -> None:
@@ -123,7 +133,7 @@ class TestFromTexts:
             sliced = TokenDataset.from_texts(texts, hf, max_length=12, progress=done.append)
             assert sliced.ids.tolist() == dataset.ids.tolist()
             assert sliced.row_offsets.tolist() == dataset.row_offsets.tolist()
-            assert sliced.num_truncated_tokens == dataset.num_truncated_tokens
+            assert sliced.num_truncated_characters == dataset.num_truncated_characters
             assert done == [7, 14, 21, 28, 35, 42, 49, 56, 60]
         pairs = TokenDataset.from_texts(TEXTS, hf, text_pair=TEXTS)
         assert pairs[30] == stock_row(hf, TEXTS[30], TEXTS[30])
@@ -213,6 +223,8 @@ class TestCopies:
         ):
             assert_same(dataset, copied)
             assert copied.num_truncated_rows == dataset.num_truncated_rows
+            assert copied.num_truncated_tokens is None
+            assert copied.num_truncated_characters == dataset.num_truncated_characters > 0
             assert [copied[row] for row in (0, 30)] == [dataset[row] for row in (0, 30)]
 
     @pytest.mark.parametrize("change", ["ids", "row_offsets", "metadata", "column.labels"])

@@ -153,7 +153,15 @@ class TestTruncation:
         texts = ["the good film", "the", "a a a a a a"]
         batch = Tokenizer.from_hf(tiny_tokenizer).encode(texts, max_length=4)
         assert [len(batch.row(row)) for row in range(3)] == [4, 3, 4]
-        assert (batch.num_truncated_rows, batch.num_truncated_tokens) == (2, 5)
+        assert (batch.num_truncated_rows, batch.num_truncated_tokens) == (2, None)
+        # " film" and " a a a a" stand behind the last token that was kept.
+        assert batch.num_truncated_characters == 5 + 8
+        counted = Tokenizer.from_hf(tiny_tokenizer).encode(
+            texts, max_length=4, count_truncated_tokens=True
+        )
+        assert counted.ids.tolist() == batch.ids.tolist()
+        assert (counted.num_truncated_rows, counted.num_truncated_tokens) == (2, 5)
+        assert counted.num_truncated_characters is None
 
     def test_the_side_is_the_tokenizers_own_by_default(self, tiny_tokenizer: Any) -> None:
         tiny_tokenizer.truncation_side = "left"
@@ -308,6 +316,7 @@ class TestRoutes:
             )
             assert first.num_truncated_rows == second.num_truncated_rows
             assert first.num_truncated_tokens == second.num_truncated_tokens
+            assert first.num_truncated_characters == second.num_truncated_characters
         with pytest.raises(fastft.ConfigurationError, match="no room"):
             python.encode(texts, max_length=1)
         assert len(python.encode([])) == 0

@@ -51,6 +51,7 @@ class Tokenizer:
         truncation_strategy: str = "longest_first",
         stride: int = 0,
         return_overflowing_tokens: bool = False,
+        count_truncated_tokens: bool = False,
         return_offsets_mapping: bool = False,
         return_word_ids: bool = False,
         return_special_tokens_mask: bool = False,
@@ -85,9 +86,14 @@ class EncodedColumn:
     def overflow_to_sample_mapping(self) -> NDArray[np.int64] | None:
         """The text that each row comes from."""
     @property
-    def num_truncated_rows(self) -> int: ...
+    def num_truncated_rows(self) -> int:
+        """How many rows lost tokens to `max_length`."""
     @property
-    def num_truncated_tokens(self) -> int: ...
+    def num_truncated_tokens(self) -> int | None:
+        """How many tokens they lost, where tokens are counted."""
+    @property
+    def num_truncated_characters(self) -> int | None:
+        """How many characters they lost, where characters are counted."""
 
 @final
 class TokenDataset:

@@ -17,7 +17,7 @@ from fastft.data.token_dataset import TokenDataset
 from fastft.errors import ConfigurationError, TokenizerError
 from fastft.tasks.base import TaskData
 from fastft.tasks.registry import choose_task, task_class, task_options
-from fastft.tasks.supervision import percent
+from fastft.tasks.supervision import lost_text, percent
 from fastft.training.distributed import broadcast_arrays
 from fastft.training.first_process import from_first_process
 from fastft.training.plan import DEFAULTS
@@ -287,10 +287,9 @@ def _truncation_note(name: str, dataset: TokenDataset, max_length: int) -> str |
     if not rows:
         return None
     share = 100 * rows / len(dataset)
-    lost = 100 * dataset.num_truncated_tokens / (dataset.num_tokens + dataset.num_truncated_tokens)
     return (
         f"{rows:,} of {len(dataset):,} {name} rows ({percent(share)}) were cut to {max_length} "
-        f"tokens and lose {dataset.num_truncated_tokens:,} tokens ({percent(lost)} of all)"
+        f"tokens and lose {lost_text(dataset, dataset.num_tokens)}"
     )
 
 

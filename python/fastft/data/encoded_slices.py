@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from fastft.data.diagnose import row_places
-from fastft.data.token_batch import TokenBatch
+from fastft.data.token_batch import TokenBatch, truncation_counts
 from fastft.data.type_ids import concatenate
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ def encode_slices(
     text_pair: Any | None,
     tokenizer: Tokenizer,
     max_length: int | None,
+    *,
+    count_truncated_tokens: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> dict[str, Any]:
     """Encodes Arrow columns of the same length.
@@ -36,6 +38,7 @@ def encode_slices(
         text_pair: The second texts.
         tokenizer: The tokenizer.
         max_length: The greatest length of a row.
+        count_truncated_tokens: Whether to count the tokens that rows lose, not the characters.
         progress: Called after each slice with the number of rows done.
 
     Returns:
@@ -44,12 +47,16 @@ def encode_slices(
     Raises:
         DataError: A text cannot be encoded.
     """
+    options: dict[str, Any] = {
+        "max_length": max_length,
+        "count_truncated_tokens": count_truncated_tokens,
+    }
     batches: list[TokenBatch] = []
     for start in range(0, max(len(texts), 1), ROWS_PER_SLICE):
         rows = slice(start, start + ROWS_PER_SLICE)
         pair = None if text_pair is None else text_pair[rows]
         with row_places(partial(_row_of_slice, start)):
-            batch = tokenizer.encode(texts[rows], pair, max_length=max_length)
+            batch = tokenizer.encode(texts[rows], pair, **options)
         batches.append(_narrowed(batch, tokenizer.vocab_size))
         if progress is not None:
             progress(min(start + ROWS_PER_SLICE, len(texts)))
@@ -75,8 +82,7 @@ def _joined(batches: list[TokenBatch], tokenizer: Tokenizer) -> dict[str, Any]:
         "type_ids": concatenate(parts) if "token_type_ids" in model_inputs else None,
         "model_inputs": model_inputs,
         "vocab_size": max(tokenizer.vocab_size, int(ids.max(initial=0)) + 1),
-        "num_truncated_rows": sum(batch.num_truncated_rows for batch in batches),
-        "num_truncated_tokens": sum(batch.num_truncated_tokens for batch in batches),
+        **truncation_counts(batches),
     }
 
 
@@ -94,4 +100,5 @@ def _narrowed(batch: TokenBatch, vocab_size: int) -> TokenBatch:
         batch.type_ids,
         batch.num_truncated_rows,
         batch.num_truncated_tokens,
+        batch.num_truncated_characters,
     )

@@ -64,6 +64,7 @@ class PythonTokenizer:
         truncation_side: str = "right",
         truncation_strategy: str = "longest_first",
         stride: int = 0,
+        count_truncated_tokens: bool = False,
         **wanted: bool,
     ) -> TokenBatch:
         """Encodes Arrow columns; the options are those of `Tokenizer.encode`."""
@@ -78,11 +79,18 @@ class PythonTokenizer:
                 return _batch(self._call(rows, pairs, **common, **wanted), wanted)
             # The stock call does not say how much it cuts, so that all is encoded twice.
             whole = self._call(rows, pairs, **common)
-            encoded = self._call(rows, pairs, **common, **cut, **wanted)
+            asked = {**wanted, "return_offsets_mapping": True}
+            encoded = self._call(rows, pairs, **common, **cut, **asked)
         lengths = [len(ids) for ids in whole["input_ids"]]
-        long = [length - max_length for length in lengths if length > max_length]
-        batch = _batch(encoded, wanted)
-        return replace(batch, num_truncated_rows=len(long), num_truncated_tokens=sum(long))
+        long = [row for row, length in enumerate(lengths) if length > max_length]
+        batch = replace(_batch(encoded, wanted), num_truncated_rows=len(long))
+        overflows = wanted.get("return_overflowing_tokens", False)
+        if count_truncated_tokens or overflows or truncation_side == "left":
+            lost = sum(lengths[row] - max_length for row in long)
+            return replace(batch, num_truncated_tokens=lost)
+        columns = [rows] if pairs is None else [rows, pairs]
+        characters = sum(_lost_characters(row, columns, whole, encoded) for row in long)
+        return replace(batch, num_truncated_tokens=None, num_truncated_characters=characters)
 
     def _call(self, rows: list[str], pairs: list[str] | None, **options: Any) -> Any:
         if not rows:  # the stock call fails on an empty list
@@ -166,6 +174,18 @@ def _batch(encoded: Any, wanted: dict[str, bool]) -> TokenBatch:
         if wanted.get("return_overflowing_tokens")
         else None,
     )
+
+
+def _lost_characters(row: int, columns: list[list[str]], whole: Any, encoded: Any) -> int:
+    """Counts the characters of a row's texts behind the last token that each of them kept."""
+    sequences, offsets = encoded.sequence_ids(row), encoded["offset_mapping"][row]
+    lost = 0
+    for sequence, column in enumerate(columns):
+        ends = [end for one, (_, end) in zip(sequences, offsets, strict=True) if one == sequence]
+        if len(ends) < whole.sequence_ids(row).count(sequence):
+            # A class of its own may hand another text over than it is given.
+            lost += max(len(column[row]) - (ends[-1] if ends else 0), 0)
+    return lost
 
 
 def _flat(rows: Iterable[Any], dtype: Any) -> NDArray[Any]:

@@ -19,6 +19,8 @@ from fastft.data.diagnose import row_places
 from fastft.data.part_columns import label_column_of, number_column_of, text_column_of
 from fastft.data.readers import DEFAULT_OPTIONS, ReadOptions
 from fastft.data.table_stream import stream_tables
+from fastft.data.text_column import as_arrow
+from fastft.data.token_batch import truncation_counts
 from fastft.data.token_cache import build_apart, open_or_build
 from fastft.data.token_shards import ArrayWriter, write_manifest
 from fastft.errors import OutputError
@@ -56,6 +58,7 @@ class Streaming:
         text_pair: The column of second texts.
         columns: For each further column of the dataset, the column of the files.
         max_length: The greatest length of a row.
+        count_truncated_tokens: Whether to count the tokens that rows lose, not the characters.
         label_names: The values of the column `labels` in order, where it holds names.
         options: How files are read.
         progress: Called after each part with the number of rows done.
@@ -67,6 +70,7 @@ class Streaming:
     text_pair: str | None
     columns: Mapping[str, str]
     max_length: int | None
+    count_truncated_tokens: bool = False
     label_names: tuple[str, ...] | None = None
     options: ReadOptions = DEFAULT_OPTIONS
     progress: Callable[[int], None] | None = None
@@ -84,6 +88,7 @@ class Streaming:
             "text": [self.text, self.text_pair],
             "columns": dict(self.columns),
             "max_length": self.max_length,
+            "count_truncated_tokens": self.count_truncated_tokens,
             "label_names": self.label_names,
             "options": [self.options.quoting, self.options.encoding],
         }
@@ -144,7 +149,10 @@ class _Build:
         self.writers: dict[str, ArrayWriter] = {}
         self.num_rows = 0
         self.highest = -1
-        self.num_truncated = {"num_truncated_rows": 0, "num_truncated_tokens": 0}
+        # As in `encode_slices`, where no text is cut but something is counted.
+        no_texts = as_arrow([])
+        nothing = self._encode(no_texts, no_texts if streaming.text_pair else None)
+        self.num_truncated = truncation_counts([nothing])
 
     def run(self) -> list[str]:
         hashers = [hashlib.sha256() for _ in self.streaming.files]
@@ -181,13 +189,22 @@ class _Build:
         pair = None if streaming.text_pair is None else text_column_of(part, streaming.text_pair)
         columns = {name: self._column(part, name) for name in streaming.columns}
         with row_places(part.place):
-            batch = streaming.tokenizer.encode(texts, pair, max_length=streaming.max_length)
+            batch = self._encode(texts, pair)
         self._add_tokens(batch)
         for name, values in columns.items():
             self._add_column(name, values)
         self.num_rows += len(batch)
         if streaming.progress is not None:
             streaming.progress(self.num_rows)
+
+    def _encode(self, texts: Any, pair: Any | None) -> TokenBatch:
+        streaming = self.streaming
+        return streaming.tokenizer.encode(
+            texts,
+            pair,
+            max_length=streaming.max_length,
+            count_truncated_tokens=streaming.count_truncated_tokens,
+        )
 
     def _column(self, part: TablePart, name: str) -> Array:
         found, label_names = self.streaming.columns[name], self.streaming.label_names
@@ -200,8 +217,9 @@ class _Build:
         start = self.writers["ids"].length
         self._append("ids", batch.ids)
         self._append("row_offsets", batch.row_offsets[1:] + np.uint64(start))
-        for name in self.num_truncated:
-            self.num_truncated[name] += getattr(batch, name)
+        for name, count in truncation_counts([batch]).items():
+            if count is not None:
+                self.num_truncated[name] += count
         if "token_type_ids" in self.streaming.tokenizer.hf.model_input_names:
             self._add_type_ids(batch)
 

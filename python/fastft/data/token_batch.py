@@ -6,13 +6,31 @@ What was not asked for is None.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fastft.data.type_ids import TypeIds
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     from numpy.typing import NDArray
+
+
+class Cut(Protocol):
+    """What has been cut to a length, and counts what it lost; see `TokenBatch`."""
+
+    @property
+    def num_truncated_rows(self) -> int:
+        """How many rows lost tokens."""
+
+    @property
+    def num_truncated_tokens(self) -> int | None:
+        """How many tokens they lost, where these were counted."""
+
+    @property
+    def num_truncated_characters(self) -> int | None:
+        """How many characters they lost, where these were counted."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +52,12 @@ class TokenBatch:
     """The token type ids."""
     num_truncated_rows: int = 0
     """How many rows lost tokens to `max_length`."""
-    num_truncated_tokens: int = 0
-    """How many tokens they lost."""
+    num_truncated_tokens: int | None = 0
+    """How many tokens they lost; None where characters were counted instead."""
+    num_truncated_characters: int | None = None
+    """How many characters they lost, None where tokens were counted: those that stand in their
+    texts behind the last token that was kept (its end as `offset_mapping` has it), or all of a text
+    that kept no token."""
     offset_mapping: NDArray[np.uint32] | None = None
     """uint32 (N, 2): the characters of its text that each token covers; 0, 0 for special tokens."""
     word_ids: NDArray[np.int32] | None = None
@@ -61,3 +83,17 @@ class TokenBatch:
         if not 0 <= index < len(self):
             raise IndexError(f"row {index} of a batch of {len(self)} rows")
         return int(self.row_offsets[index]), int(self.row_offsets[index + 1])
+
+
+def truncation_counts(batches: Sequence[TokenBatch]) -> dict[str, Any]:
+    """Adds the counts of batches that were encoded with the same options."""
+
+    def total(counts: list[int | None]) -> int | None:
+        known = [count for count in counts if count is not None]
+        return sum(known) if known else None
+
+    return {
+        "num_truncated_rows": sum(batch.num_truncated_rows for batch in batches),
+        "num_truncated_tokens": total([batch.num_truncated_tokens for batch in batches]),
+        "num_truncated_characters": total([batch.num_truncated_characters for batch in batches]),
+    }

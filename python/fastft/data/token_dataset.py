@@ -65,7 +65,8 @@ class TokenDataset(torch.utils.data.Dataset[dict[str, Any]]):
         model_inputs: Which of `input_ids`, `token_type_ids`, `attention_mask` a row has.
         vocab_size: No id reaches this.
         num_truncated_rows: How many rows lost tokens when they were encoded.
-        num_truncated_tokens: How many tokens they lost.
+        num_truncated_tokens: How many tokens they lost; None where characters were counted.
+        num_truncated_characters: How many characters they lost; None where tokens were counted.
         checksums: uint32 (blocks,): the CRC-32 of each MiB of ids that lie in a file. They are
             compared when a block is first read; `vocab_size` was looked at when it was written.
 
@@ -84,7 +85,8 @@ class TokenDataset(torch.utils.data.Dataset[dict[str, Any]]):
         model_inputs: Sequence[str] = MODEL_INPUTS,
         vocab_size: int | None = None,
         num_truncated_rows: int = 0,
-        num_truncated_tokens: int = 0,
+        num_truncated_tokens: int | None = 0,
+        num_truncated_characters: int | None = None,
         checksums: NDArray[np.uint32] | None = None,
     ) -> None:
         type_ids = type_ids or TypeIds()
@@ -95,6 +97,7 @@ class TokenDataset(torch.utils.data.Dataset[dict[str, Any]]):
         self.vocab_size = vocab_size
         self.num_truncated_rows = num_truncated_rows
         self.num_truncated_tokens = num_truncated_tokens
+        self.num_truncated_characters = num_truncated_characters
         self.folder: Path | None = None
         self._encode_again: Callable[[], Shards] | None = None
         self.rust = _fastft.TokenDataset(
@@ -116,6 +119,7 @@ class TokenDataset(torch.utils.data.Dataset[dict[str, Any]]):
         *,
         text_pair: Texts | None = None,
         max_length: int | None = None,
+        count_truncated_tokens: bool = False,
         columns: Mapping[str, Any] | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> TokenDataset:
@@ -126,6 +130,8 @@ class TokenDataset(torch.utils.data.Dataset[dict[str, Any]]):
             tokenizer: A fast tokenizer.
             text_pair: The second texts, as many as `texts`.
             max_length: The greatest length of a row, special tokens included.
+            count_truncated_tokens: Whether to count the tokens that rows lose, which takes longer,
+                and not the characters.
             columns: Further values by name, one entry a row: `{"labels": [0, 1, ...]}`.
             progress: Called after each slice with the number of rows done.
 
@@ -147,7 +153,14 @@ class TokenDataset(torch.utils.data.Dataset[dict[str, Any]]):
             found = f"{num_rows} and {len(pair_column)} rows"
             raise DataError("texts and text_pair differ in length", found=found)
         checked = checked_columns(columns or {}, num_rows=num_rows, reserved=MODEL_INPUTS)
-        encoded = encode_slices(text_column, pair_column, tokenizer, max_length, progress)
+        encoded = encode_slices(
+            text_column,
+            pair_column,
+            tokenizer,
+            max_length,
+            count_truncated_tokens=count_truncated_tokens,
+            progress=progress,
+        )
         return cls(**encoded, columns=checked)
 
     @classmethod
@@ -159,6 +172,7 @@ class TokenDataset(torch.utils.data.Dataset[dict[str, Any]]):
         text: str = "text",
         text_pair: str | None = None,
         max_length: int | None = None,
+        count_truncated_tokens: bool = False,
         columns: Mapping[str, str] | None = None,
         label_names: Sequence[str] | None = None,
         quoting: bool = False,
@@ -178,6 +192,8 @@ class TokenDataset(torch.utils.data.Dataset[dict[str, Any]]):
             text: The column of texts.
             text_pair: The column of second texts.
             max_length: The greatest length of a row, special tokens included.
+            count_truncated_tokens: Whether to count the tokens that rows lose, which takes longer,
+                and not the characters.
             columns: Further columns of numbers, by their names in the files: `{"labels": "label"}`.
             label_names: The values of the column `labels` in order, where it holds names.
             quoting: Whether a double quote quotes a field of a tsv file; in csv it always does.
@@ -204,6 +220,7 @@ class TokenDataset(torch.utils.data.Dataset[dict[str, Any]]):
             text_pair=text_pair,
             columns=checked_names(columns or {}, reserved=MODEL_INPUTS),
             max_length=max_length,
+            count_truncated_tokens=count_truncated_tokens,
             label_names=None if label_names is None else tuple(label_names),
             options=ReadOptions(quoting=quoting, encoding=encoding),
             progress=progress,
@@ -316,6 +333,7 @@ class TokenDataset(torch.utils.data.Dataset[dict[str, Any]]):
             "model_inputs": self.model_inputs,
             "num_truncated_rows": self.num_truncated_rows,
             "num_truncated_tokens": self.num_truncated_tokens,
+            "num_truncated_characters": self.num_truncated_characters,
             "vocab_size": self.vocab_size,
         }
         flat, columns = self._flat_arrays(), column_arrays(self.columns)

@@ -115,6 +115,7 @@ class Tokenizer:
         truncation_side: str | None = None,
         stride: int = 0,
         return_overflowing_tokens: bool = False,
+        count_truncated_tokens: bool = False,
         return_offsets_mapping: bool = False,
         return_word_ids: bool = False,
         return_special_tokens_mask: bool = False,
@@ -134,6 +135,10 @@ class Tokenizer:
             truncation_side: `"left"` or `"right"`; the tokenizer's own when None.
             stride: How many tokens an overflowing row shares with the one before it.
             return_overflowing_tokens: Whether what is cut off follows in rows of its own.
+            count_truncated_tokens: Whether to count the tokens that are cut off. For that a text
+                is encoded to its end; else it is left where `max_length` is reached, and the
+                characters behind are counted. Tokens that are cut off on the left, or follow in
+                rows of their own, are counted anyway.
             return_offsets_mapping: Whether to give the characters that each token covers.
             return_word_ids: Whether to give the word that each token belongs to.
             return_special_tokens_mask: Whether to mark the tokens that were added.
@@ -161,6 +166,7 @@ class Tokenizer:
             "truncation_strategy": strategy or "longest_first",
             "stride": _checked_count("stride", stride, at_least=0) or 0,
             "return_overflowing_tokens": return_overflowing_tokens,
+            "count_truncated_tokens": count_truncated_tokens,
             "return_offsets_mapping": return_offsets_mapping,
             "return_word_ids": return_word_ids,
             "return_special_tokens_mask": return_special_tokens_mask,

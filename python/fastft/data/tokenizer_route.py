@@ -71,6 +71,7 @@ def encode_in_rust(
         TypeIds(encoded.second_segment_starts, encoded.flat_type_ids),
         encoded.num_truncated_rows,
         encoded.num_truncated_tokens,
+        encoded.num_truncated_characters,
         encoded.offset_mapping,
         encoded.word_ids,
         encoded.special_tokens_mask,

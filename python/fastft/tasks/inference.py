@@ -11,6 +11,7 @@ import torch
 
 from fastft.data.dataloader import DataLoader
 from fastft.errors import DataError
+from fastft.tasks.supervision import lost_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -78,7 +79,7 @@ class Inference:
             warnings.warn(
                 f"{dataset.num_truncated_rows:,} of {len(dataset):,} rows were cut to "
                 f"{self.max_length} tokens, the max_length of the training, and lose "
-                f"{dataset.num_truncated_tokens:,} tokens",
+                + lost_text(dataset),
                 stacklevel=2,
             )
 

@@ -38,8 +38,9 @@ class OwnTargets:
         *,
         add_special_tokens: bool = True,
         max_length: int | None = None,
+        count_truncated_tokens: bool = True,
     ) -> TokenBatch:
-        """Encodes targets as `tokenizer(text_target=...)` does."""
+        """Encodes targets as `tokenizer(text_target=...)` does; lost tokens are always counted."""
         rows = texts if isinstance(texts, list) else texts.to_pylist()
         whole = self._call(rows, add_special_tokens, None)
         long = [row for row, ids in enumerate(whole) if max_length and len(ids) > max_length]

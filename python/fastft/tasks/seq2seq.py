@@ -65,6 +65,8 @@ class Seq2Seq(Task):
         vocab_size: The number of token embeddings of the model, None where it is not known.
         known_prefixes: The prefixes that the checkpoint was trained with, where none was given.
         blank_rows: For each split that has them: how many rows lack a text, and the first place.
+        count_truncated_tokens: Whether it is counted how many tokens long texts lose; else how
+            many characters. It belongs to a run, not to what is saved.
     """
 
     source: str
@@ -77,6 +79,7 @@ class Seq2Seq(Task):
     vocab_size: int | None = None
     known_prefixes: tuple[str, ...] = ()
     blank_rows: tuple[tuple[int, str], ...] = ()
+    count_truncated_tokens: bool = False
 
     name: ClassVar[str] = "seq2seq"
     auto_class: ClassVar[str] = "AutoModelForSeq2SeqLM"
@@ -131,6 +134,7 @@ class Seq2Seq(Task):
             vocab_size=checks.vocab_size(head),
             known_prefixes=checks.prefixes_of(head) if given is None else (),
             blank_rows=checks.blank_rows(source, *columns),
+            count_truncated_tokens=options.get("check") == "strict",
         )
 
     def describe(self) -> str:
@@ -192,12 +196,16 @@ class Seq2Seq(Task):
         sources, targets = self._texts(split)
         with row_places(split.place):
             encoded = encode_targets(
-                targets, target_tokenizer(tokenizer, self.target_lang), self.max_target_length
+                targets,
+                target_tokenizer(tokenizer, self.target_lang),
+                self.max_target_length,
+                count_truncated_tokens=self.count_truncated_tokens,
             )
             dataset = TokenDataset.from_texts(
                 prefixed(sources, self.prefix),
                 source_tokenizer(tokenizer, self.source_lang),
                 max_length=max_length,
+                count_truncated_tokens=self.count_truncated_tokens,
                 columns={"labels": encoded.labels},
                 progress=progress,
             )
@@ -275,7 +283,9 @@ class Seq2Seq(Task):
 
     def state(self) -> dict[str, Any]:
         """Gives columns and settings as JSON."""
-        return asdict(self)
+        state = asdict(self)
+        del state["count_truncated_tokens"]
+        return state
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Seq2Seq:

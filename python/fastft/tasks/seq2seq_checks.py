@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from fastft.errors import ArgumentError, ConfigurationError, DataError, Error, TokenizerError
-from fastft.tasks.supervision import percent
+from fastft.tasks.supervision import lost_text, percent
 from fastft.tasks.text_metrics import num_without_words
 from fastft.tasks.text_pairs import is_blank, texts_of
 
@@ -265,12 +265,10 @@ def target_notes(name: str, targets: Targets, max_target_length: int) -> list[st
     notes = []
     rows, labels = targets.num_truncated_rows, targets.labels
     if rows:
-        lost = targets.num_truncated_tokens
-        share = 100 * lost / (len(labels.values) + lost)
         notes.append(
             f"{rows:,} of {len(labels):,} {name} targets ({percent(100 * rows / len(labels))}) "
-            f"were cut to {max_target_length} tokens and lose {lost:,} tokens ({percent(share)} of "
-            "all); raise max_target_length to keep them"
+            f"were cut to {max_target_length} tokens and lose "
+            f"{lost_text(targets, len(labels.values))}; raise max_target_length to keep them"
         )
     if targets.end_was_added and name == "train":
         notes.append("the tokenizer ends no text: its eos_token is put behind every target")

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fastft.data.sources import Split
+    from fastft.data.token_batch import Cut
 
 # A share of rows without anything to learn that nobody would accept in silence.
 MOST_UNSUPERVISED = 0.01
@@ -56,3 +57,23 @@ def percent(share: float) -> str:
         ('0.012 %', '100 %')
     """
     return f"{float(f'{share:.2g}'):g} %"
+
+
+def lost_text(cut: Cut, num_kept: int | None = None) -> str:
+    """Says how much rows lost to a limit, in what was counted.
+
+    Args:
+        cut: What counted it.
+        num_kept: How many tokens are left, for the share of those that were lost.
+
+    Example:
+        >>> from fastft.data.token_batch import TokenBatch
+        >>> batch = TokenBatch(None, None, num_truncated_rows=1, num_truncated_tokens=1234)
+        >>> lost_text(batch), lost_text(batch, 3702)
+        ('1,234 tokens', '1,234 tokens (25 % of all)')
+    """
+    lost = cut.num_truncated_tokens
+    if lost is None:
+        return f"{cut.num_truncated_characters or 0:,} characters"
+    share = "" if num_kept is None else f" ({percent(100 * lost / (num_kept + lost))} of all)"
+    return f"{lost:,} tokens{share}"

@@ -9,6 +9,7 @@ import numpy as np
 
 from fastft.data.encoded_slices import ROWS_PER_SLICE
 from fastft.data.ragged_column import RaggedColumn
+from fastft.data.token_batch import truncation_counts
 from fastft.errors import TokenizerError
 
 if TYPE_CHECKING:
@@ -26,18 +27,24 @@ class Targets:
     Attributes:
         labels: The token ids of every target, the end of text last.
         num_truncated_rows: How many targets were cut.
-        num_truncated_tokens: How many tokens they lost.
+        num_truncated_tokens: How many tokens they lost; None where characters were counted.
+        num_truncated_characters: How many characters they lost; None where tokens were counted.
         end_was_added: Whether the tokenizer left the end of text out and it was put there.
     """
 
     labels: RaggedColumn
     num_truncated_rows: int
-    num_truncated_tokens: int
+    num_truncated_tokens: int | None
+    num_truncated_characters: int | None
     end_was_added: bool
 
 
 def encode_targets(
-    texts: pa.ChunkedArray, tokenizer: Tokenizer | OwnTargets, max_length: int
+    texts: pa.ChunkedArray,
+    tokenizer: Tokenizer | OwnTargets,
+    max_length: int,
+    *,
+    count_truncated_tokens: bool = False,
 ) -> Targets:
     """Turns target texts into labels.
 
@@ -48,6 +55,7 @@ def encode_targets(
         texts: The targets.
         tokenizer: A tokenizer that writes targets; see `languages.target_tokenizer`.
         max_length: The greatest number of labels a row, the end of text included.
+        count_truncated_tokens: Whether to count the tokens that targets lose, not the characters.
 
     Raises:
         TokenizerError: The tokenizer has no token that ends a text.
@@ -62,13 +70,15 @@ def encode_targets(
             fix="set tokenizer.eos_token to a token of its vocabulary and pass tokenizer=",
         )
     batches = [
-        tokenizer.encode(texts[start : start + ROWS_PER_SLICE], max_length=max_length - add_end)
+        tokenizer.encode(
+            texts[start : start + ROWS_PER_SLICE],
+            max_length=max_length - add_end,
+            count_truncated_tokens=count_truncated_tokens,
+        )
         for start in range(0, len(texts), ROWS_PER_SLICE)
     ]
     labels = _joined(batches, tokenizer.hf.eos_token_id if add_end else None)
-    rows = sum(batch.num_truncated_rows for batch in batches)
-    tokens = sum(batch.num_truncated_tokens for batch in batches)
-    return Targets(labels, rows, tokens, add_end)
+    return Targets(labels, end_was_added=add_end, **truncation_counts(batches))
 
 
 def _ends_texts(tokenizer: Tokenizer | OwnTargets) -> bool:

@@ -63,12 +63,15 @@ class TextClassification(Task):
         pair: The column with the second text, if there is one.
         target: What is predicted.
         augment: The share of training tokens that is left out, swapped or masked.
+        count_truncated_tokens: Whether it is counted how many tokens long texts lose; else how
+            many characters. It belongs to a run, not to what is saved.
     """
 
     text: str
     pair: str | None
     target: Target
     augment: Mapping[str, float] | None = None
+    count_truncated_tokens: bool = False
 
     name: ClassVar[str] = "text-classification"
     auto_class: ClassVar[str] = "AutoModelForSequenceClassification"
@@ -112,7 +115,13 @@ class TextClassification(Task):
             require_distinct({**parts, "label": label})
         given = options["augment"]
         augment = None if given is None else read_augmentation(given)
-        return cls(text, pair, read_target(source, options, head, head_is_fixed), augment)
+        return cls(
+            text,
+            pair,
+            read_target(source, options, head, head_is_fixed),
+            augment,
+            count_truncated_tokens=options.get("check") == "strict",
+        )
 
     @property
     def metric_names(self) -> tuple[str, ...]:  # type: ignore[override]  # known once it is built
@@ -195,6 +204,7 @@ class TextClassification(Task):
                 tokenizer,
                 text_pair=None if self.pair is None else text_column(split, self.pair),
                 max_length=max_length,
+                count_truncated_tokens=self.count_truncated_tokens,
                 columns=columns,
                 progress=progress,
             )

@@ -112,12 +112,25 @@ fn long_rows_lose_tokens_on_the_side_asked_for() {
     let column = encode(&["a b c d", "a"], None, &cut_at(4)).unwrap();
     assert_eq!(column.ids, [1, 4, 5, 2, 1, 4, 2]);
     assert_eq!(column.num_truncated_rows, 1);
+    // " c d" stands behind the last token that was kept.
+    assert_eq!(column.num_truncated_characters, 4);
+    assert_eq!(column.num_truncated_tokens, 0);
+    let counted = EncodeOptions {
+        count_truncated_tokens: true,
+        ..cut_at(4)
+    };
+    let column = encode(&["a b c d", "a"], None, &counted).unwrap();
+    assert_eq!(column.ids, [1, 4, 5, 2, 1, 4, 2]);
+    assert_eq!(column.num_truncated_rows, 1);
     assert_eq!(column.num_truncated_tokens, 2);
+    assert_eq!(column.num_truncated_characters, 0);
     let left = EncodeOptions {
         truncation_side: TruncationSide::Left,
         ..cut_at(4)
     };
-    assert_eq!(encode(&["a b c d"], None, &left).unwrap().ids, [1, 6, 7, 2]);
+    let column = encode(&["a b c d"], None, &left).unwrap();
+    assert_eq!(column.ids, [1, 6, 7, 2]);
+    assert_eq!(column.num_truncated_tokens, 2);
 }
 
 #[test]
@@ -126,7 +139,8 @@ fn pairs_lose_from_the_longer_text() {
     let column = encode(&["a b c", "a"], Some(pairs), &cut_at(6)).unwrap();
     assert_eq!(column.ids, [1, 4, 5, 2, 7, 2, 1, 4, 2, 2]);
     assert_eq!(column.type_ids, TypeIds::Starts(vec![4, 3]));
-    assert_eq!(column.num_truncated_tokens, 2);
+    // " c" and " e".
+    assert_eq!(column.num_truncated_characters, 4);
 }
 
 #[test]

@@ -71,6 +71,7 @@ impl PyTokenizer {
         truncation_strategy = "longest_first",
         stride = 0,
         return_overflowing_tokens = false,
+        count_truncated_tokens = false,
         return_offsets_mapping = false,
         return_word_ids = false,
         return_special_tokens_mask = false,
@@ -93,6 +94,7 @@ impl PyTokenizer {
         truncation_strategy: &str,
         stride: usize,
         return_overflowing_tokens: bool,
+        count_truncated_tokens: bool,
         return_offsets_mapping: bool,
         return_word_ids: bool,
         return_special_tokens_mask: bool,
@@ -105,6 +107,7 @@ impl PyTokenizer {
             truncation_strategy: parse_truncation_strategy(truncation_strategy)?,
             stride,
             return_overflowing_tokens,
+            count_truncated_tokens,
             return_offsets_mapping,
             return_word_ids,
             return_special_tokens_mask,
@@ -169,7 +172,8 @@ pub(crate) struct PyEncodedColumn {
     special_tokens_mask: Option<Py<PyArray1<u8>>>,
     overflow_to_sample_mapping: Option<Py<PyArray1<i64>>>,
     num_truncated_rows: u64,
-    num_truncated_tokens: u64,
+    num_truncated_tokens: Option<u64>,
+    num_truncated_characters: Option<u64>,
 }
 
 impl PyEncodedColumn {
@@ -189,6 +193,7 @@ impl PyEncodedColumn {
         let special = special.then_some(column.special_tokens_mask);
         let samples = options.return_overflowing_tokens;
         let samples = samples.then_some(column.overflow_to_sample_mapping);
+        let counts = options.counts_tokens();
         Ok(Self {
             ids: array(py, column.ids),
             row_offsets: array(py, column.row_offsets),
@@ -199,7 +204,8 @@ impl PyEncodedColumn {
             special_tokens_mask: special.map(|mask| array(py, mask)),
             overflow_to_sample_mapping: samples.map(|samples| array(py, samples)),
             num_truncated_rows: column.num_truncated_rows,
-            num_truncated_tokens: column.num_truncated_tokens,
+            num_truncated_tokens: counts.then_some(column.num_truncated_tokens),
+            num_truncated_characters: (!counts).then_some(column.num_truncated_characters),
         })
     }
 }

@@ -165,6 +165,7 @@ fn options(script: &mut Script<'_>) -> EncodeOptions {
         ][script.below(3)],
         stride: script.below(6),
         return_overflowing_tokens: script.below(2) == 1,
+        count_truncated_tokens: script.below(2) == 1,
         return_offsets_mapping: script.below(2) == 1,
         return_word_ids: script.below(2) == 1,
         return_special_tokens_mask: script.below(2) == 1,

@@ -17,7 +17,7 @@ use super::definition::{Reason, expect};
 use super::lanes::lowercased;
 use super::memo::{SHORT, bytes_of, key};
 use super::reference;
-use super::scratch::{Pieces, Scratch};
+use super::scratch::{Pieces, Reached, Scratch};
 use super::vocabulary::Vocabulary;
 use super::window::Window;
 use super::word_piece::WordPiece;
@@ -80,15 +80,15 @@ impl Bert {
         }
     }
 
-    /// Adds the tokens of a text.
+    /// Adds the tokens of a text from `at` on, until there are enough.
     pub(super) fn encode<const SPANS: bool>(
         &self,
         crate_tokenizer: &tokenizers::Tokenizer,
         text: &Window<'_>,
+        mut at: usize,
         scratch: &mut Scratch,
-    ) -> Pieces {
-        let mut at = 0;
-        while at < text.len() {
+    ) -> Reached {
+        while at < text.len() && !scratch.tokens.is_full() {
             let ready = self.queue_words(text, at, scratch);
             at += ready;
             if ready == 0 {
@@ -99,7 +99,8 @@ impl Bert {
                 self.settle::<SPANS>(scratch)?;
             }
         }
-        self.settle::<SPANS>(scratch)
+        self.settle::<SPANS>(scratch)?;
+        Ok(at)
     }
 
     fn settle<const SPANS: bool>(&self, scratch: &mut Scratch) -> Pieces {
@@ -137,7 +138,7 @@ impl Bert {
         text: &Window<'_>,
         at: usize,
         scratch: &mut Scratch,
-    ) -> std::result::Result<usize, super::scratch::Whole> {
+    ) -> Reached {
         let mut end = at;
         while let Some((character, len)) = text.char(end) {
             let classes = self.classes.of(character);

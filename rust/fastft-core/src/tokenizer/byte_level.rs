@@ -11,8 +11,8 @@ use super::byte_pattern::Pattern;
 use super::char_classes::CharClasses;
 use super::lanes::{leading, letters};
 use super::memo::{SHORT, bytes_of, key, key_of, text_of};
-use super::scratch::{Pieces, Scratch};
-use super::tokens::{Piece, Span};
+use super::scratch::{Pieces, Reached, Scratch};
+use super::tokens::{Piece, Span, Tokens};
 use super::window::Window;
 
 /// The engine of byte-level tokenizers.
@@ -33,30 +33,31 @@ pub(super) struct ByteLevel {
 }
 
 impl ByteLevel {
-    /// Adds the tokens of a text.
-    pub(super) fn encode<const SPANS: bool>(
-        &self,
-        text: &Window<'_>,
-        scratch: &mut Scratch,
-    ) -> Pieces {
-        if !self.add_prefix_space || text.len() == 0 || text.byte(0) == b' ' {
-            return self.encode_as_is::<SPANS>(text, scratch);
-        }
-        let prefixed = format!(" {}", text.text());
-        self.encode_as_is::<SPANS>(&Window::alone(&prefixed), scratch)?;
+    /// The text with a space in front, where it must be given one.
+    pub(super) fn prefixed(&self, text: &Window<'_>) -> Option<String> {
+        let is_missing = self.add_prefix_space && text.len() > 0 && text.byte(0) != b' ';
+        is_missing.then(|| format!(" {}", text.text()))
+    }
+
+    /// From places in the text with a space in front to places in the text itself.
+    pub(super) fn remove_prefix(text: &Window<'_>, tokens: &mut Tokens) {
         // The space that was put in front belongs to the first character.
         let first = text.char(0).map_or(1, |(_, len)| len);
         let first = u32::try_from(first).unwrap_or(1);
-        scratch.tokens.map_spans(|span| Span {
+        tokens.map_spans(|span| Span {
             start: span.start.saturating_sub(1),
             end: if span.end <= 1 { first } else { span.end - 1 },
         });
-        Ok(())
     }
 
-    fn encode_as_is<const SPANS: bool>(&self, text: &Window<'_>, scratch: &mut Scratch) -> Pieces {
-        let mut at = 0;
-        while at < text.len() {
+    /// Adds the tokens of a text from `at` on, until there are enough.
+    pub(super) fn encode<const SPANS: bool>(
+        &self,
+        text: &Window<'_>,
+        mut at: usize,
+        scratch: &mut Scratch,
+    ) -> Reached {
+        while at < text.len() && !scratch.tokens.is_full() {
             let bytes = text.load(at);
             let lead = usize::from(self.pattern.is_lead(bytes[0]));
             let len = lead + leading(letters(bytes) >> lead);
@@ -74,7 +75,8 @@ impl ByteLevel {
                 self.settle::<SPANS>(scratch)?;
             }
         }
-        self.settle::<SPANS>(scratch)
+        self.settle::<SPANS>(scratch)?;
+        Ok(at)
     }
 
     /// Queues a word of any kind, or adds it at once where it is too long for a key.

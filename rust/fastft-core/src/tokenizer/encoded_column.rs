@@ -27,8 +27,18 @@ pub struct EncodedColumn {
     pub overflow_to_sample_mapping: Vec<i64>,
     /// How many texts lost tokens to `max_length`.
     pub num_truncated_rows: u64,
-    /// How many tokens they lost.
+    /// How many tokens they lost; zero unless [`EncodeOptions::counts_tokens`].
     pub num_truncated_tokens: u64,
+    /// How many of their characters stand behind the end of the last token that was kept (all of
+    /// them where none was), that end as `offset_mapping` has it; zero where tokens are counted.
+    pub num_truncated_characters: u64,
+}
+
+/// What a row lost to the limit.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Lost {
+    Tokens(usize),
+    Characters(usize),
 }
 
 /// The encoded rows of one range, before all ranges are put together.
@@ -124,10 +134,13 @@ impl Part {
         self.type_ids.end_row();
     }
 
-    /// Counts the tokens that one text, or one pair, lost to the limit.
-    pub(super) fn count_truncated(&mut self, num_tokens: usize) {
-        self.columns.num_truncated_rows += u64::from(num_tokens > 0);
-        self.columns.num_truncated_tokens += num_tokens as u64;
+    /// Counts what one text, or one pair, lost to the limit.
+    pub(super) fn count_truncated(&mut self, lost: Lost) {
+        self.columns.num_truncated_rows += 1;
+        match lost {
+            Lost::Tokens(count) => self.columns.num_truncated_tokens += count as u64,
+            Lost::Characters(count) => self.columns.num_truncated_characters += count as u64,
+        }
     }
 }
 
@@ -164,5 +177,6 @@ impl EncodedColumn {
             .extend_from_slice(&part.overflow_to_sample_mapping);
         self.num_truncated_rows += part.num_truncated_rows;
         self.num_truncated_tokens += part.num_truncated_tokens;
+        self.num_truncated_characters += part.num_truncated_characters;
     }
 }

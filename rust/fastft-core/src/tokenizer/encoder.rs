@@ -3,14 +3,14 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::encoded_column::Part;
-use super::engine::Engine;
+use super::encoded_column::{Lost, Part};
+use super::encoded_text::EncodedText;
 use super::loader::Definition;
-use super::post_processor::{self, Blanks, Template};
-use super::reference;
+use super::post_processor::{self, Template};
 use super::scratch::Scratch;
-use super::tokens::{Span, Tokens};
-use super::truncation::{keep, window, windows};
+use super::text_encoder::{self, TextEncoder};
+use super::tokens::{Reach, Tokens};
+use super::truncation::{Length, is_decided, keep, window, windows};
 use super::window::Window;
 use super::{EncodeOptions, TextColumn};
 use crate::error::{Error, Result};
@@ -21,17 +21,11 @@ pub(super) struct Encoder<'a> {
     definition: &'a Definition,
     template: &'a Template,
     options: &'a EncodeOptions,
+    texts: TextEncoder<'a>,
     /// The room for tokens of the text: `max_length` less the special tokens.
     room: usize,
-}
-
-/// The tokens of one text, and where its characters lie.
-struct Encoded {
-    tokens: Tokens,
-    /// Empty when nobody asked for offsets.
-    characters: CharacterOffsets,
-    /// By token, when the reference encoded the text and offsets are trimmed.
-    blanks: Vec<Blanks>,
+    /// How far a text is encoded at first.
+    reach: Reach,
 }
 
 impl<'a> Encoder<'a> {
@@ -60,7 +54,12 @@ impl<'a> Encoder<'a> {
             definition,
             template,
             options,
+            texts: TextEncoder {
+                definition,
+                options,
+            },
             room,
+            reach: text_encoder::reach(options, room),
         })
     }
 
@@ -75,106 +74,60 @@ impl<'a> Encoder<'a> {
         let mut scratch = definition.take_scratch();
         let mut part = Part::new(self.options, rows.len(), text.num_bytes(&rows));
         // New buffers cost more than a short row.
-        let mut first = std::mem::replace(&mut scratch.tokens, Tokens::taken());
-        let mut second = text_pair.map(|_| Tokens::default());
+        let first = std::mem::replace(&mut scratch.tokens, Tokens::taken());
+        let second = text_pair.map(|_| Tokens::default());
+        let mut buffers = (first, second.unwrap_or_else(Tokens::taken));
         for row in rows {
             if stop.load(Ordering::Relaxed) {
                 return Err(Error::Interrupted);
             }
-            let encoded = self.tokens(text, row, first, &mut scratch)?;
-            let pair = match (text_pair, second) {
-                (Some(pair), Some(second)) => Some(self.tokens(pair, row, second, &mut scratch)?),
-                _ => None,
-            };
-            self.push_rows(row, &encoded, pair.as_ref(), &mut part)?;
+            let texts = (text_of(text, row)?, text_of_pair(text_pair, row)?);
+            let (first, second) = self.decided(row, texts, buffers, &mut scratch)?;
+            self.push_rows(row, &first, second.as_ref(), &mut scratch, &mut part)?;
             // The buffers go on to the next row.
-            first = encoded.tokens;
-            second = pair.map(|pair| pair.tokens);
+            let second = second.map_or_else(Tokens::taken, |pair| pair.tokens);
+            buffers = (first.tokens, second);
         }
-        scratch.tokens = first;
+        scratch.tokens = buffers.0;
         definition.give_back(scratch);
         Ok(part)
     }
 
-    /// The tokens of one text, in the buffers of `tokens`.
-    fn tokens(
+    /// Encodes a text, or a pair, until it is known which tokens are kept.
+    fn decided<'b>(
         &self,
-        column: &TextColumn<'_>,
         row: usize,
-        tokens: Tokens,
+        (text, pair): (Window<'b>, Option<Window<'b>>),
+        mut buffers: (Tokens, Tokens),
         scratch: &mut Scratch,
-    ) -> Result<Encoded> {
-        let window = column.window(row)?;
-        if u32::try_from(window.len()).is_err() {
-            return Err(Error::TextTooLong { row });
+    ) -> Result<(EncodedText<'b>, Option<EncodedText<'b>>)> {
+        let mut reach = self.reach;
+        loop {
+            let first = self.texts.encode(row, &text, reach, buffers.0, scratch)?;
+            let second = pair
+                .as_ref()
+                .map(|pair| self.texts.encode(row, pair, reach, buffers.1, scratch))
+                .transpose()?;
+            let lengths = (length(&first), second.as_ref().map_or(NO_TOKENS, length));
+            let strategy = self.options.truncation_strategy;
+            if is_decided(strategy, lengths.0, lengths.1, self.room) {
+                return Ok((first, second));
+            }
+            // Until the shorter one ends; that all rounds together cost little more than the last.
+            reach.num_tokens = reach.num_tokens.saturating_mul(4);
+            buffers = (
+                first.tokens,
+                second.map_or_else(Tokens::taken, |pair| pair.tokens),
+            );
         }
-        let with_spans = self.options.with_spans();
-        scratch.tokens = tokens;
-        let mut blanks = Vec::new();
-        let done = match &self.definition.engine {
-            Ok(engine) => self.by_pieces(engine, &window, with_spans, scratch),
-            Err(_) => false,
-        };
-        if !done {
-            self.whole(window.text(), row, scratch, &mut blanks)?;
-        }
-        Ok(Encoded {
-            tokens: std::mem::replace(&mut scratch.tokens, Tokens::taken()),
-            characters: if self.options.return_offsets_mapping {
-                CharacterOffsets::new(window.text())
-            } else {
-                CharacterOffsets::default()
-            },
-            blanks,
-        })
-    }
-
-    fn by_pieces(
-        &self,
-        engine: &Engine,
-        window: &Window<'_>,
-        with_spans: bool,
-        scratch: &mut Scratch,
-    ) -> bool {
-        let tokenizer = &self.definition.tokenizer;
-        let outcome = if with_spans {
-            engine.encode::<true>(tokenizer, window, scratch)
-        } else {
-            engine.encode::<false>(tokenizer, window, scratch)
-        };
-        outcome.is_ok()
-    }
-
-    fn whole(
-        &self,
-        text: &str,
-        row: usize,
-        scratch: &mut Scratch,
-        blanks: &mut Vec<Blanks>,
-    ) -> Result<()> {
-        let with_spans = self.options.with_spans();
-        let Scratch { piece, tokens, .. } = scratch;
-        piece.clear();
-        tokens.clear();
-        reference::encode(&self.definition.tokenizer, text, with_spans, piece, blanks).map_err(
-            |error| Error::NotTokenized {
-                row,
-                reason: error.to_string(),
-            },
-        )?;
-        if with_spans {
-            tokens.push_piece::<true>(&piece.ids, &piece.spans, &piece.words, 0, 0);
-        } else {
-            tokens.push_piece::<false>(&piece.ids, &[], &[], 0, 0);
-        }
-        Ok(())
     }
 
     fn push_rows(
         &self,
         row: usize,
-        first: &Encoded,
-        second: Option<&Encoded>,
+        first: &EncodedText<'_>,
+        second: Option<&EncodedText<'_>>,
+        scratch: &mut Scratch,
         part: &mut Part,
     ) -> Result<()> {
         let options = self.options;
@@ -188,7 +141,10 @@ impl<'a> Encoder<'a> {
             num_tokens: lengths.0 + lengths.1,
             room: self.room,
         })?;
-        part.count_truncated(lengths.0 - keep_first + lengths.1 - keep_second);
+        if (keep_first, keep_second) != lengths {
+            let texts = [(Some(first), keep_first), (second, keep_second)];
+            part.count_truncated(self.lost(row, texts, scratch)?);
+        }
         let side = options.truncation_side;
         if !options.return_overflowing_tokens {
             let whole = [
@@ -210,12 +166,34 @@ impl<'a> Encoder<'a> {
         Ok(())
     }
 
+    /// What texts lose of which so many tokens are kept.
+    fn lost(
+        &self,
+        row: usize,
+        texts: [(Option<&EncodedText<'_>>, usize); 2],
+        scratch: &mut Scratch,
+    ) -> Result<Lost> {
+        let texts = texts
+            .into_iter()
+            .filter_map(|(text, kept)| text.map(|text| (text, kept)))
+            .filter(|(text, kept)| text.tokens.len() > *kept);
+        if self.options.counts_tokens() {
+            let lost = texts.map(|(text, kept)| text.tokens.len() - kept);
+            return Ok(Lost::Tokens(lost.sum()));
+        }
+        let mut lost = 0;
+        for (text, kept) in texts {
+            lost += self.texts.num_lost_characters(row, text, kept, scratch)?;
+        }
+        Ok(Lost::Characters(lost))
+    }
+
     /// Adds a row made of a window of each text.
     fn push_row(
         &self,
         row: usize,
-        first: &Encoded,
-        second: Option<&Encoded>,
+        first: &EncodedText<'_>,
+        second: Option<&EncodedText<'_>>,
         chosen: &[Range<usize>; 2],
         overflows: [bool; 2],
         part: &mut Part,
@@ -252,62 +230,37 @@ impl<'a> Encoder<'a> {
         Ok(())
     }
 
-    fn push_spans(&self, text: &Encoded, range: Range<usize>, part: &mut Part) {
+    fn push_spans(&self, text: &EncodedText<'_>, range: Range<usize>, part: &mut Part) {
         let words = text.tokens.words().get(range.clone()).unwrap_or_default();
         part.push_words(words);
-        if !self.options.return_offsets_mapping {
-            return;
+        if self.options.return_offsets_mapping {
+            let trim = self.definition.post_processor.trim.as_ref();
+            text.push_offsets(range, trim, part);
         }
-        let spans = text.tokens.spans().get(range.clone()).unwrap_or_default();
-        let ids = text.tokens.ids().get(range.clone()).unwrap_or_default();
-        let trim = self.definition.post_processor.trim.as_ref();
-        // Trimming looks at the place of a token in its window, as the crate does.
-        let offsets = spans
-            .iter()
-            .zip(ids)
-            .enumerate()
-            .map(|(index, (span, &id))| {
-                let offsets = text.characters.offsets(*span);
-                match trim {
-                    None => offsets,
-                    Some(trim) => {
-                        let known = text.blanks.get(range.start + index).copied();
-                        trim.apply(index, known.unwrap_or_else(|| trim.blanks(id)), offsets)
-                    }
-                }
-            });
-        part.push_offsets(offsets);
     }
 }
 
-/// From bytes to characters of one text.
-#[derive(Default)]
-struct CharacterOffsets {
-    /// By byte: the character that it belongs to; empty for ASCII.
-    indices: Vec<u32>,
+/// A text that is not there.
+const NO_TOKENS: Length = Length {
+    num_tokens: 0,
+    is_exact: true,
+};
+
+fn length(text: &EncodedText<'_>) -> Length {
+    Length {
+        num_tokens: text.tokens.len(),
+        is_exact: text.is_complete,
+    }
 }
 
-impl CharacterOffsets {
-    fn new(text: &str) -> Self {
-        let mut indices = Vec::new();
-        if !text.is_ascii() {
-            indices.reserve(text.len() + 1);
-            let mut index = u32::MAX;
-            indices.extend(text.bytes().map(|byte| {
-                // Every byte but the continuing ones begins a character.
-                index = index.wrapping_add(u32::from(byte & 0xC0 != 0x80));
-                index
-            }));
-            indices.push(index.wrapping_add(1));
-        }
-        Self { indices }
+fn text_of<'b>(column: &TextColumn<'b>, row: usize) -> Result<Window<'b>> {
+    let window = column.window(row)?;
+    if u32::try_from(window.len()).is_err() {
+        return Err(Error::TextTooLong { row });
     }
+    Ok(window)
+}
 
-    fn offsets(&self, span: Span) -> [u32; 2] {
-        if self.indices.is_empty() {
-            return [span.start, span.end];
-        }
-        let index = |byte: u32| self.indices.get(byte as usize).copied().unwrap_or(byte);
-        [index(span.start), index(span.end)]
-    }
+fn text_of_pair<'b>(column: Option<&TextColumn<'b>>, row: usize) -> Result<Option<Window<'b>>> {
+    column.map(|column| text_of(column, row)).transpose()
 }

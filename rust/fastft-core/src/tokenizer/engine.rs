@@ -13,9 +13,9 @@ use super::byte_level::ByteLevel;
 use super::definition::Reason;
 use super::metaspace::Metaspace;
 use super::metaspace_definition;
-use super::scratch::{Pieces, Scratch, Whole};
+use super::scratch::{Reached, Scratch, Whole};
 use super::sentence_piece::SentencePiece;
-use super::tokens::Span;
+use super::tokens::{Reach, Span};
 use super::vocabulary;
 use super::window::Window;
 
@@ -79,23 +79,60 @@ impl Engine {
         u32::from(!matches!(self.kind, Kind::SentencePiece(_)))
     }
 
-    /// Encodes a text into `scratch.tokens`.
+    /// Encodes a text into `scratch.tokens` as far as `reach` asks; true at the end of the text.
+    ///
+    /// What the engine stops before changes nothing in what it has: pieces depend on nothing
+    /// outside them, and where the whole text matters, [`Self::must_be_whole`] looks at all of it.
     pub(super) fn encode<const SPANS: bool>(
         &self,
         crate_tokenizer: &Tokenizer,
         text: &Window<'_>,
+        reach: Reach,
         scratch: &mut Scratch,
-    ) -> Pieces {
-        scratch.begin_text();
+    ) -> Result<bool, Whole> {
+        scratch.begin_text(reach, SPANS);
         if self.must_be_whole(text) {
             return Err(Whole);
         }
+        if let Kind::ByteLevel(engine) = &self.kind
+            && let Some(prefixed) = engine.prefixed(text)
+        {
+            let prefixed = Window::alone(&prefixed);
+            let is_complete = self.pieces::<SPANS>(crate_tokenizer, &prefixed, scratch)?;
+            ByteLevel::remove_prefix(text, &mut scratch.tokens);
+            return Ok(is_complete);
+        }
+        self.pieces::<SPANS>(crate_tokenizer, text, scratch)
+    }
+
+    /// Adds the pieces of a text, the last ones with spans where these are looked at.
+    fn pieces<const SPANS: bool>(
+        &self,
+        crate_tokenizer: &Tokenizer,
+        text: &Window<'_>,
+        scratch: &mut Scratch,
+    ) -> Result<bool, Whole> {
+        let mut at = self.pieces_from::<SPANS>(crate_tokenizer, text, 0, scratch)?;
+        if !SPANS && at < text.len() {
+            scratch.begin_spans();
+            at = self.pieces_from::<true>(crate_tokenizer, text, at, scratch)?;
+        }
+        Ok(at >= text.len())
+    }
+
+    fn pieces_from<const SPANS: bool>(
+        &self,
+        crate_tokenizer: &Tokenizer,
+        text: &Window<'_>,
+        at: usize,
+        scratch: &mut Scratch,
+    ) -> Reached {
         match &self.kind {
-            Kind::Bert(engine) => engine.encode::<SPANS>(crate_tokenizer, text, scratch),
-            Kind::ByteLevel(engine) => engine.encode::<SPANS>(text, scratch),
-            Kind::SentencePiece(engine) => engine.encode::<SPANS>(text, scratch),
+            Kind::Bert(engine) => engine.encode::<SPANS>(crate_tokenizer, text, at, scratch),
+            Kind::ByteLevel(engine) => engine.encode::<SPANS>(text, at, scratch),
+            Kind::SentencePiece(engine) => engine.encode::<SPANS>(text, at, scratch),
             Kind::Metaspace(engine) => {
-                self.between_added::<SPANS>(engine, crate_tokenizer, text, scratch)
+                self.between_added::<SPANS>(engine, crate_tokenizer, text, at, scratch)
             }
         }
     }
@@ -105,21 +142,25 @@ impl Engine {
             || (self.needs_nfc && !vocabulary::is_nfc(text.text()))
     }
 
-    /// Encodes what lies between added tokens, each part as a text of its own.
+    /// Encodes what lies between added tokens from `at` on, each part as a text of its own, until
+    /// there are enough.
     fn between_added<const SPANS: bool>(
         &self,
         engine: &Metaspace,
         crate_tokenizer: &Tokenizer,
         text: &Window<'_>,
+        mut at: usize,
         scratch: &mut Scratch,
-    ) -> Pieces {
-        let mut start = 0;
-        while let Some(found) = self.added_tokens.next(text.text(), start) {
+    ) -> Reached {
+        while let Some(found) = self.added_tokens.next(text.text(), at) {
             let part = text.until(found.start);
-            engine.encode::<SPANS>(crate_tokenizer, &part, start, scratch)?;
+            at = engine.encode::<SPANS>(crate_tokenizer, &part, at, scratch)?;
+            if scratch.tokens.is_full() {
+                return Ok(at);
+            }
             scratch.add_token::<SPANS>(found.id, Span::new(found.start, found.end));
-            start = found.end;
+            at = found.end;
         }
-        engine.encode::<SPANS>(crate_tokenizer, text, start, scratch)
+        engine.encode::<SPANS>(crate_tokenizer, text, at, scratch)
     }
 }

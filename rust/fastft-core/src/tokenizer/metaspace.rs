@@ -13,7 +13,7 @@ use super::char_classes::{CharClasses, SPACE_EXTENDER, SPACE_PREPENDER};
 use super::lanes::{graphics, leading};
 use super::memo::{SHORT, bytes_of, key, text_of};
 use super::normalizer::Normalized;
-use super::scratch::{Pieces, Scratch, Whole};
+use super::scratch::{Pieces, Reached, Scratch, Whole};
 use super::unigram::Unigram;
 use super::window::Window;
 
@@ -44,16 +44,16 @@ pub(super) struct Metaspace {
 }
 
 impl Metaspace {
-    /// Adds the tokens of the text from byte `start` on.
+    /// Adds the tokens of a text from byte `start` on, until there are enough.
     pub(super) fn encode<const SPANS: bool>(
         &self,
         crate_tokenizer: &Tokenizer,
         text: &Window<'_>,
         start: usize,
         scratch: &mut Scratch,
-    ) -> Pieces {
+    ) -> Reached {
         let mut at = start;
-        while at < text.len() {
+        while at < text.len() && !scratch.tokens.is_full() {
             let bytes = text.load(at);
             let lead = usize::from(!self.rules.drops_spaces && self.is_space(bytes[0]));
             let len = leading(graphics(bytes) >> lead);
@@ -75,8 +75,8 @@ impl Metaspace {
             }
             self.settle::<SPANS>(crate_tokenizer, scratch)?;
             let (piece, next) = self.piece(crate_tokenizer, text, at, scratch);
-            if SPANS && piece == start && self.shifts_offsets(crate_tokenizer, text, piece, scratch)
-            {
+            let is_first = piece == start && scratch.tokens.wants_spans();
+            if is_first && self.shifts_offsets(crate_tokenizer, text, piece, scratch) {
                 return Err(Whole);
             }
             let raw = text.str(piece, next);
@@ -85,7 +85,8 @@ impl Metaspace {
             })?;
             at = next;
         }
-        self.settle::<SPANS>(crate_tokenizer, scratch)
+        self.settle::<SPANS>(crate_tokenizer, scratch)?;
+        Ok(at)
     }
 
     fn settle<const SPANS: bool>(

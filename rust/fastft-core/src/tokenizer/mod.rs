@@ -18,6 +18,8 @@
 //! - `engine` chooses one of them for a definition, or says why none fits.
 //! - `post_processor` and `truncation` are what happens to the tokens of a row afterwards.
 //! - [`loader`] reads a `tokenizer.json` and clears the padding and truncation that it fixes.
+//! - `encoded_text` is one text with its tokens, and says where in it they lie.
+//! - `text_encoder` sends one text to the engine or the reference, as far as it is needed.
 //! - `encoder` puts all of this together, row by row.
 //!
 //! Invariant: a [`Tokenizer`] never changes after loading; what varies between calls travels in
@@ -39,6 +41,7 @@ mod byte_pattern;
 mod char_classes;
 mod definition;
 pub mod encoded_column;
+mod encoded_text;
 mod encoder;
 mod engine;
 mod lanes;
@@ -56,6 +59,7 @@ mod sentence_piece;
 mod slots;
 mod spill;
 pub mod text_column;
+mod text_encoder;
 mod tokens;
 mod trie;
 mod truncation;
@@ -104,6 +108,8 @@ pub struct EncodeOptions {
     pub stride: usize,
     /// Whether what is cut off follows in rows of its own.
     pub return_overflowing_tokens: bool,
+    /// Whether to count the tokens that are cut off, for which a text must be encoded to its end.
+    pub count_truncated_tokens: bool,
     /// Whether to find the characters that each token covers.
     pub return_offsets_mapping: bool,
     /// Whether to find the word that each token belongs to.
@@ -123,6 +129,7 @@ impl Default for EncodeOptions {
             truncation_strategy: TruncationStrategy::LongestFirst,
             stride: 0,
             return_overflowing_tokens: false,
+            count_truncated_tokens: false,
             return_offsets_mapping: false,
             return_word_ids: false,
             return_special_tokens_mask: false,
@@ -132,6 +139,17 @@ impl Default for EncodeOptions {
 }
 
 impl EncodeOptions {
+    /// Whether the tokens that are cut off are counted: when that was asked for, and where they
+    /// are known anyway. Else a text is encoded only as far as it is kept, and characters are
+    /// counted.
+    #[must_use]
+    pub fn counts_tokens(&self) -> bool {
+        self.count_truncated_tokens
+            || self.max_length.is_none()
+            || self.return_overflowing_tokens
+            || self.truncation_side == TruncationSide::Left
+    }
+
     /// Whether the engines must say where tokens lie.
     fn with_spans(&self) -> bool {
         self.return_offsets_mapping || self.return_word_ids

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use super::bpe::Symbol;
 use super::memo::{self, Memo};
 use super::normalizer::{Characters, NormalizedPiece};
-use super::tokens::{Piece, Span, Tokens};
+use super::tokens::{Piece, Reach, Span, Tokens};
 use super::unigram::Lattice;
 
 /// This text cannot be cut into pieces: the reference must encode it as a whole.
@@ -14,6 +14,9 @@ pub(super) struct Whole;
 
 /// The outcome of encoding by pieces.
 pub(super) type Pieces = std::result::Result<(), Whole>;
+
+/// The byte of a text that was reached by pieces.
+pub(super) type Reached = std::result::Result<usize, Whole>;
 
 /// Short pieces that wait to be looked up, in the order of the text.
 ///
@@ -24,17 +27,29 @@ pub(super) struct Queue {
     keys: [u128; Self::SIZE],
     bases: [u32; Self::SIZE],
     len: usize,
+    /// With so many it is time to look them up.
+    most: usize,
 }
 
 impl Queue {
     const SIZE: usize = 128;
+    /// What is left must take the words of 64 bytes.
+    const MOST: usize = Self::SIZE - 63;
+    /// So many are looked up together even where few tokens are missing.
+    const LEAST: usize = 8;
 
     fn new() -> Self {
         Self {
             keys: [0; Self::SIZE],
             bases: [0; Self::SIZE],
             len: 0,
+            most: Self::MOST,
         }
+    }
+
+    /// Half of the tokens that are missing, so that pieces of two tokens bring no more than these.
+    fn wait_for(&mut self, num_missing: usize) {
+        self.most = (num_missing / 2).clamp(Self::LEAST, Self::MOST);
     }
 }
 
@@ -69,9 +84,16 @@ impl Scratch {
     }
 
     /// Forgets the tokens of the text before, and what waits from one that had to be whole.
-    pub(super) fn begin_text(&mut self) {
-        self.tokens.clear();
+    pub(super) fn begin_text(&mut self, reach: Reach, with_spans: bool) {
+        self.tokens.clear(reach, with_spans);
         self.queue.len = 0;
+        self.queue.wait_for(self.tokens.num_missing());
+    }
+
+    /// The tokens that follow have spans; nothing must wait.
+    pub(super) fn begin_spans(&mut self) {
+        self.tokens.begin_spans();
+        self.queue.wait_for(self.tokens.num_missing());
     }
 
     /// Adds the tokens of a piece that fits into a key; `miss` finds them if the memo cannot.
@@ -91,10 +113,11 @@ impl Scratch {
         self.learn_short::<SPANS>(key, base, miss)
     }
 
-    /// Whether so many pieces wait that 64 more might find no room.
+    /// Whether so many pieces wait that 64 more might find no room, or that the text may soon have
+    /// as many tokens as are needed.
     #[inline(always)]
     pub(super) fn must_settle(&self) -> bool {
-        self.queue.len > Queue::SIZE - 64
+        self.queue.len >= self.queue.most
     }
 
     /// Puts a piece that fits into a key behind those that wait.
@@ -120,6 +143,7 @@ impl Scratch {
                 self.learn_short::<SPANS>(key, base as usize, |scratch| miss(scratch, key))?;
             }
         }
+        self.queue.wait_for(self.tokens.num_missing());
         Ok(())
     }
 
@@ -231,7 +255,7 @@ mod tests {
         for max_slots in [0, 4, MAX_SLOTS] {
             let mut scratch = Scratch::new(max_slots, 1);
             for round in 0..3u8 {
-                scratch.tokens.clear();
+                scratch.begin_text(Reach::WHOLE, true);
                 let texts: Vec<u8> = (0..128).map(|index| index % 50 + 30 * round).collect();
                 for (base, &text) in texts.iter().enumerate() {
                     assert_eq!(scratch.must_settle(), base > 64);
@@ -251,6 +275,33 @@ mod tests {
                 assert!(starts.eq(0..128));
             }
         }
+    }
+
+    #[test]
+    fn fewer_pieces_wait_where_fewer_tokens_are_missing() {
+        let mut scratch = Scratch::new(0, 1);
+        let reach = Reach {
+            num_tokens: 100,
+            spans_from: 60,
+        };
+        scratch.begin_text(reach, false);
+        let mut settled = Vec::new();
+        for base in 0..100 {
+            scratch.queue_short(key_of(b"a").unwrap_or(0), base);
+            if !scratch.must_settle() {
+                continue;
+            }
+            let outcome = scratch.settle::<false>(|scratch, _| {
+                scratch.piece.push(7, Span::new(0, 1));
+                Ok(())
+            });
+            assert_eq!(outcome, Ok(()));
+            settled.push(scratch.tokens.len());
+            if scratch.tokens.is_full() {
+                scratch.begin_spans();
+            }
+        }
+        assert_eq!(settled, [30, 45, 53, 61, 80, 90, 98]);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::bpe::{Bpe, Symbol};
 use super::byte_pairs::BytePairs;
 use super::lanes::{graphics, leading, letters};
 use super::memo::{self, SHORT, key};
-use super::scratch::{Pieces, Scratch, Whole};
+use super::scratch::{Pieces, Reached, Scratch, Whole};
 use super::tokens::Span;
 use super::window::Window;
 
@@ -42,17 +42,18 @@ pub(super) enum Prefix {
 }
 
 impl SentencePiece {
-    /// Adds the tokens of a text.
+    /// Adds the tokens of a text from `at` on, until there are enough.
     pub(super) fn encode<const SPANS: bool>(
         &self,
         text: &Window<'_>,
+        mut at: usize,
         scratch: &mut Scratch,
-    ) -> Pieces {
-        let mut at = 0;
-        if self.prefix != Prefix::Never && text.len() > 0 {
+    ) -> Reached {
+        let is_first = at == 0 && text.len() > 0 && !scratch.tokens.is_full();
+        if is_first && self.prefix != Prefix::Never {
             at = self.add_first::<SPANS>(text, scratch)?;
         }
-        while at < text.len() {
+        while at < text.len() && !scratch.tokens.is_full() {
             let bytes = text.load(at);
             let lead = usize::from(bytes[0] == b' ');
             let letters = letters(bytes);
@@ -75,7 +76,8 @@ impl SentencePiece {
                 self.settle::<SPANS>(scratch)?;
             }
         }
-        self.settle::<SPANS>(scratch)
+        self.settle::<SPANS>(scratch)?;
+        Ok(at)
     }
 
     /// Queues a piece of any kind, or adds it at once where it is too long for a key.
@@ -103,11 +105,7 @@ impl SentencePiece {
     }
 
     /// Adds the piece that the space in front belongs to, and gives where it ends.
-    fn add_first<const SPANS: bool>(
-        &self,
-        text: &Window<'_>,
-        scratch: &mut Scratch,
-    ) -> std::result::Result<usize, Whole> {
+    fn add_first<const SPANS: bool>(&self, text: &Window<'_>, scratch: &mut Scratch) -> Reached {
         let end = piece_end(text, 0);
         let piece = text.str(0, end);
         let has_space = text.byte(0) == b' ';

@@ -45,6 +45,29 @@ impl Piece {
     }
 }
 
+/// How far a text is encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Reach {
+    /// Nobody needs more tokens than this; the piece that holds the last of them may bring more.
+    pub(super) num_tokens: usize,
+    /// From about this token on it must be known where each one lies, whether or not all spans
+    /// were asked for.
+    pub(super) spans_from: usize,
+}
+
+impl Reach {
+    /// To the end of the text.
+    pub(super) const WHOLE: Self = Self {
+        num_tokens: usize::MAX,
+        spans_from: usize::MAX,
+    };
+
+    /// Whether spans are looked at that nobody asked for.
+    pub(super) fn wants_spans(self) -> bool {
+        self.spans_from < usize::MAX
+    }
+}
+
 /// At most this many tokens are copied without a look at their number.
 pub(super) const INLINE: usize = 3;
 
@@ -60,6 +83,11 @@ pub(super) struct Tokens {
     len: usize,
     /// How many words went by.
     num_words: u32,
+    reach: Reach,
+    /// With this many tokens an engine stops.
+    limit: usize,
+    /// The first token whose span is known.
+    spans_from: usize,
 }
 
 impl Default for Tokens {
@@ -79,12 +107,51 @@ impl Tokens {
             words: Vec::new(),
             len: 0,
             num_words: 0,
+            reach: Reach::WHOLE,
+            limit: usize::MAX,
+            spans_from: 0,
         }
     }
 
-    pub(super) fn clear(&mut self) {
+    /// Forgets all tokens; `with_spans` says whether the coming ones have spans from the first on.
+    pub(super) fn clear(&mut self, reach: Reach, with_spans: bool) {
         self.len = 0;
         self.num_words = 0;
+        self.reach = reach;
+        self.limit = if with_spans {
+            reach.num_tokens
+        } else {
+            reach.num_tokens.min(reach.spans_from)
+        };
+        self.spans_from = if with_spans { 0 } else { usize::MAX };
+    }
+
+    /// Whether there are as many tokens as an engine should add before it stops.
+    #[inline(always)]
+    pub(super) fn is_full(&self) -> bool {
+        self.len >= self.limit
+    }
+
+    /// How many tokens an engine should still add.
+    pub(super) fn num_missing(&self) -> usize {
+        self.limit.saturating_sub(self.len)
+    }
+
+    /// The tokens that follow have spans.
+    pub(super) fn begin_spans(&mut self) {
+        self.spans_from = self.spans_from.min(self.len);
+        self.limit = self.reach.num_tokens;
+    }
+
+    /// Whether it matters where tokens lie, now or later.
+    pub(super) fn wants_spans(&self) -> bool {
+        self.spans_from == 0 || self.reach.wants_spans()
+    }
+
+    /// Where token `index` lies, if that is known.
+    pub(super) fn span(&self, index: usize) -> Option<Span> {
+        let known = index >= self.spans_from;
+        self.spans().get(index).copied().filter(|_| known)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -217,7 +284,28 @@ mod tests {
         tokens.push_piece::<false>(&vec![9; 70_000], &[], &[], 1, 0);
         assert_eq!(tokens.len(), 85_000);
         assert_eq!(tokens.ids().iter().filter(|&&id| id == 9).count(), 70_000);
-        tokens.clear();
+        tokens.clear(Reach::WHOLE, false);
         assert_eq!(tokens.ids(), [0u32; 0]);
+    }
+
+    #[test]
+    fn spans_may_begin_later() {
+        let mut tokens = Tokens::default();
+        let reach = Reach {
+            num_tokens: 5,
+            spans_from: 2,
+        };
+        tokens.clear(reach, false);
+        tokens.push_inline::<false>(&[1, 2, 3], [1, 2, 3], 1, 1, 0);
+        assert!(!tokens.is_full());
+        tokens.push_inline::<false>(&[1, 2, 3], [1, 2, 3], 2, 1, 1);
+        assert!(tokens.is_full());
+        tokens.begin_spans();
+        assert!(!tokens.is_full());
+        tokens.push_inline::<true>(&[1, 2, 3], [1, 2, 3], 2, 1, 6);
+        assert!(tokens.is_full());
+        assert_eq!(tokens.span(2), None);
+        assert_eq!(tokens.span(3), Some(Span::new(6, 7)));
+        assert_eq!(tokens.span(5), None);
     }
 }

@@ -41,6 +41,41 @@ pub(super) fn keep(
     }
 }
 
+/// How many tokens a text has, or at least has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Length {
+    pub(super) num_tokens: usize,
+    /// Whether the text was encoded to its end.
+    pub(super) is_exact: bool,
+}
+
+/// Whether [`keep`] says for these lengths what it would say for those of the whole texts, where a
+/// text that was not encoded to its end has more than `room` tokens so far.
+pub(super) fn is_decided(
+    strategy: TruncationStrategy,
+    first: Length,
+    second: Length,
+    room: usize,
+) -> bool {
+    let (a, b) = (first.num_tokens, second.num_tokens);
+    if room == 0 || (first.is_exact && second.is_exact) {
+        return true;
+    }
+    match strategy {
+        // Only who is given an odd last token depends on which of two long texts is longer.
+        TruncationStrategy::LongestFirst => {
+            room.is_multiple_of(2)
+                || a.min(b) <= room / 2
+                || (first.is_exact && a <= b)
+                || (second.is_exact && b < a)
+        }
+        // The error says how many tokens there are.
+        TruncationStrategy::OnlyFirst | TruncationStrategy::OnlySecond => {
+            keep(strategy, a, b, room).is_some()
+        }
+    }
+}
+
 /// The longer one loses first, until both are equal; an odd last token goes to the one that was
 /// longer.
 fn longest_first(first: usize, second: usize, room: usize) -> (usize, usize) {
@@ -104,6 +139,7 @@ pub(super) fn window(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn the_longer_text_loses_first() {
@@ -134,5 +170,35 @@ mod tests {
         assert_eq!(right(3, 0, 0), [0..0, 0..3]);
         let left = windows(7, 4, 2, TruncationSide::Left);
         assert_eq!(left, [3..7, 1..5, 0..3]);
+    }
+
+    proptest! {
+        /// Texts that were encoded no further than beyond the room lose what whole texts lose.
+        #[test]
+        fn more_tokens_than_room_change_nothing(
+            whole in (0..40usize, 0..40usize),
+            more in (1..5usize, 1..5usize),
+            room in 0..20usize,
+            strategy in prop_oneof![
+                Just(TruncationStrategy::LongestFirst),
+                Just(TruncationStrategy::OnlyFirst),
+                Just(TruncationStrategy::OnlySecond),
+            ],
+        ) {
+            let seen = |whole: usize, more: usize| Length {
+                num_tokens: whole.min(room + more),
+                is_exact: whole < room + more,
+            };
+            let (first, second) = (seen(whole.0, more.0), seen(whole.1, more.1));
+            let found = keep(strategy, first.num_tokens, second.num_tokens, room);
+            let expected = keep(strategy, whole.0, whole.1, room);
+            if is_decided(strategy, first, second, room) {
+                prop_assert_eq!(found, expected);
+                prop_assert!(found.is_some() || first.is_exact && second.is_exact);
+            } else {
+                let is_odd = strategy == TruncationStrategy::LongestFirst && room % 2 == 1;
+                prop_assert!(is_odd || expected.is_none());
+            }
+        }
     }
 }

@@ -108,10 +108,15 @@ fn options() -> impl Strategy<Value = EncodeOptions> {
         TruncationStrategy::OnlyFirst,
         TruncationStrategy::OnlySecond,
     ];
-    let max_length = prop_oneof![1 => Just(None), 2 => (0usize..24).prop_map(Some)];
+    let max_length = prop_oneof![
+        1 => Just(None),
+        2 => (0usize..24).prop_map(Some),
+        // Engines look where tokens lie only near the end of what is kept.
+        1 => (24usize..80).prop_map(Some),
+    ];
     let stride = prop_oneof![1 => Just(0), 1 => 0usize..6];
     let sides = [TruncationSide::Left, TruncationSide::Right];
-    let flags = any::<[bool; 5]>();
+    let flags = any::<[bool; 6]>();
     (
         max_length,
         stride,
@@ -127,6 +132,7 @@ fn options() -> impl Strategy<Value = EncodeOptions> {
                 truncation_strategy,
                 stride,
                 return_overflowing_tokens: flags[1],
+                count_truncated_tokens: flags[5],
                 return_offsets_mapping: flags[2],
                 return_word_ids: flags[3],
                 return_special_tokens_mask: flags[4],
