@@ -149,10 +149,7 @@ class _Build:
         self.writers: dict[str, ArrayWriter] = {}
         self.num_rows = 0
         self.highest = -1
-        # As in `encode_slices`, where no text is cut but something is counted.
-        no_texts = as_arrow([])
-        nothing = self._encode(no_texts, no_texts if streaming.text_pair else None)
-        self.num_truncated = truncation_counts([nothing])
+        self.num_truncated: dict[str, Any] = {}
 
     def run(self) -> list[str]:
         hashers = [hashlib.sha256() for _ in self.streaming.files]
@@ -218,8 +215,9 @@ class _Build:
         self._append("ids", batch.ids)
         self._append("row_offsets", batch.row_offsets[1:] + np.uint64(start))
         for name, count in truncation_counts([batch]).items():
-            if count is not None:
-                self.num_truncated[name] += count
+            # Every part counts the same: tokens, or characters.
+            known = None if count is None else self.num_truncated.get(name, 0) + count
+            self.num_truncated[name] = known
         if "token_type_ids" in self.streaming.tokenizer.hf.model_input_names:
             self._add_type_ids(batch)
 
@@ -253,5 +251,11 @@ class _Build:
             "columns": list(self.streaming.columns),
             "model_inputs": list(tokenizer.hf.model_input_names),
             "vocab_size": max(tokenizer.vocab_size, self.highest + 1),
-            **self.num_truncated,
+            **(self.num_truncated or self._counts_of_nothing()),
         }
+
+    def _counts_of_nothing(self) -> dict[str, Any]:
+        """Tokens or characters, as for files that hold rows."""
+        no_texts = as_arrow([])
+        pair = None if self.streaming.text_pair is None else no_texts
+        return truncation_counts([self._encode(no_texts, pair)])

@@ -167,8 +167,9 @@ mod tests {
         let definition = load(DEFINITION, LoadOptions::default()).unwrap();
         let text = "a ab ".repeat(1000);
         let window = Window::alone(&text);
-        for (count_truncated_tokens, room, expected) in
-            [(false, 40, 42), (false, 42, 43), (true, 40, 3000)]
+        // Words of 64 bytes are looked up together.
+        for (count_truncated_tokens, room, most) in
+            [(false, 10, 74), (false, 300, 364), (true, 40, 3000)]
         {
             let options = EncodeOptions {
                 max_length: Some(room),
@@ -184,7 +185,9 @@ mod tests {
             let tokens = Tokens::default();
             let encoded = texts.encode(0, &window, reach, tokens, &mut scratch);
             let encoded = encoded.unwrap();
-            assert_eq!(encoded.tokens.len(), expected);
+            let found = encoded.tokens.len();
+            assert!(room < found && found <= most, "{room}: {found}");
+            assert_eq!(found == 3000, count_truncated_tokens);
             assert_eq!(encoded.is_complete, count_truncated_tokens);
         }
     }
