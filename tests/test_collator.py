@@ -185,6 +185,44 @@ def test_rows_longer_than_the_width_fail_as_in_the_stock_collator(dataset: Token
             collator(HF, padding="max_length", max_length=8)(dataset.__getitems__(rows))
 
 
+def test_what_is_changed_between_two_batches_is_seen(dataset: TokenDataset) -> None:
+    hf = tokenizer_with()
+    ours, stock = DataCollatorWithPadding(hf), transformers.DataCollatorWithPadding(hf)
+    changes: list[tuple[Any, str, Any]] = [
+        (hf, "pad_token", hf.sep_token),
+        (hf, "padding_side", "left"),
+        (hf, "_pad_token_type_id", 3),
+        (ours, "pad_to_multiple_of", 7),
+    ]
+    rows = [3, 1, 4]
+    ours(dataset.__getitems__(rows))
+    for changed, name, value in changes:
+        setattr(changed, name, value)
+        stock.pad_to_multiple_of = ours.pad_to_multiple_of
+        expected = stock([dataset[row] for row in rows])
+        assert_same(ours(dataset.__getitems__(rows)), expected)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [-1, 0, -40],
+        np.arange(40)[::7],
+        np.array([5, 2], np.uint8),
+        np.array([3, -2], ">i4"),
+        (4, 9),
+    ],
+)
+def test_rows_may_be_named_in_many_ways(dataset: TokenDataset, rows: Any) -> None:
+    batch = dataset.__getitems__(rows)
+    named = [int(row) % 40 for row in rows]
+    assert batch.indices.tolist() == named
+    assert batch.longest == max(dataset.lengths[row] for row in named)
+    stock = transformers.DataCollatorWithPadding(HF)([dataset[row] for row in named])
+    assert_same(DataCollatorWithPadding(HF)(batch), stock)
+    assert batch.is_untouched
+
+
 def test_without_a_pad_token_it_fails_as_the_stock_collator_does(dataset: TokenDataset) -> None:
     hf = tokenizer_with(pad_token=None)
     assert DataCollatorWithPadding(hf).why_not_rust(dataset) == "the tokenizer has no pad token"

@@ -56,6 +56,8 @@ def test_arrays_have_the_types_of_the_stub(rust: _fastft.Tokenizer) -> None:
     assert (ids.dtype, mask.dtype, type_ids) == (np.int64, np.int64, None)
     assert ids.shape == mask.shape == (2, 6)
     assert ids.flags.writeable
+    assert dataset.longest(np.array([1])) == 4
+    assert dataset.longest(np.array([1, 0])) == 6
 
 
 @pytest.mark.parametrize(
@@ -68,6 +70,7 @@ def test_arrays_have_the_types_of_the_stub(rust: _fastft.Tokenizer) -> None:
         (lambda: dataset([0, 9]), errors.DataError, "row 0: offset 9"),
         (lambda: dataset([0, 2], vocab_size=6), errors.DataError, "row 0: token id 6"),
         (lambda: collate([5]), errors.DataError, "index 5"),
+        (lambda: dataset([0, 2]).longest(np.array([1])), errors.DataError, "index 1"),
         (lambda: collate([0], width=1), errors.ConfigurationError, "row 0: a row of 2 tokens"),
         (lambda: collate([0], width=2**62, rows=8), errors.ConfigurationError, "memory"),
         (lambda: collate([0], pad_to_multiple_of=0), errors.ConfigurationError, "at least 1"),
