@@ -85,6 +85,15 @@ class TestRows:
         assert streamed[7] == whole[7]
         assert streamed[-1] == whole[-1]
 
+    def test_lost_tokens_are_counted_where_that_is_asked_for(self, hf: Any, tmp_path: Path) -> None:
+        path, texts = write_rows(tmp_path, ".csv"), [text for text, _ in ROWS]
+        for counts in (False, True, False):
+            options: dict[str, Any] = {"max_length": 9, "count_truncated_tokens": counts}
+            streamed = TokenDataset.from_files(path, hf, **options)
+            assert same(streamed, TokenDataset.from_texts(texts, hf, **options))
+            found = streamed.num_truncated_tokens, streamed.num_truncated_characters
+            assert [count is None for count in found] == [not counts, counts]
+
     def test_several_files_follow_each_other(self, hf: Any, tmp_path: Path) -> None:
         files = [write_rows(tmp_path, ".csv"), str(write_rows(tmp_path, ".parquet"))]
         streamed = TokenDataset.from_files(files, hf, columns={"y": "label"})

@@ -19,7 +19,6 @@ from fastft.data.diagnose import row_places
 from fastft.data.part_columns import label_column_of, number_column_of, text_column_of
 from fastft.data.readers import DEFAULT_OPTIONS, ReadOptions
 from fastft.data.table_stream import stream_tables
-from fastft.data.text_column import as_arrow
 from fastft.data.token_batch import truncation_counts
 from fastft.data.token_cache import build_apart, open_or_build
 from fastft.data.token_shards import ArrayWriter, write_manifest
@@ -186,22 +185,18 @@ class _Build:
         pair = None if streaming.text_pair is None else text_column_of(part, streaming.text_pair)
         columns = {name: self._column(part, name) for name in streaming.columns}
         with row_places(part.place):
-            batch = self._encode(texts, pair)
+            batch = streaming.tokenizer.encode(
+                texts,
+                pair,
+                max_length=streaming.max_length,
+                count_truncated_tokens=streaming.count_truncated_tokens,
+            )
         self._add_tokens(batch)
         for name, values in columns.items():
             self._add_column(name, values)
         self.num_rows += len(batch)
         if streaming.progress is not None:
             streaming.progress(self.num_rows)
-
-    def _encode(self, texts: Any, pair: Any | None) -> TokenBatch:
-        streaming = self.streaming
-        return streaming.tokenizer.encode(
-            texts,
-            pair,
-            max_length=streaming.max_length,
-            count_truncated_tokens=streaming.count_truncated_tokens,
-        )
 
     def _column(self, part: TablePart, name: str) -> Array:
         found, label_names = self.streaming.columns[name], self.streaming.label_names
@@ -251,11 +246,5 @@ class _Build:
             "columns": list(self.streaming.columns),
             "model_inputs": list(tokenizer.hf.model_input_names),
             "vocab_size": max(tokenizer.vocab_size, self.highest + 1),
-            **(self.num_truncated or self._counts_of_nothing()),
+            **self.num_truncated,
         }
-
-    def _counts_of_nothing(self) -> dict[str, Any]:
-        """Tokens or characters, as for files that hold rows."""
-        no_texts = as_arrow([])
-        pair = None if self.streaming.text_pair is None else no_texts
-        return truncation_counts([self._encode(no_texts, pair)])
