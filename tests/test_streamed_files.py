@@ -133,6 +133,19 @@ class TestRows:
         assert labels.dtype == np.float32
         assert labels.tolist() == scores
 
+    def test_a_column_may_bear_the_name_of_an_array(self, hf: Any, tmp_path: Path) -> None:
+        path = tmp_path / "scores.csv"
+        scores = [*range(200), 0.5]
+        path.write_text("a,b,score\n" + "".join(f"good film,bad,{score}\n" for score in scores))
+        names = ("type_ids", "second_segment_starts", "ids")
+        columns = dict.fromkeys(names, "score")
+        streamed = TokenDataset.from_files(path, hf, text="a", text_pair="b", columns=columns)
+        texts = ["good film"] * len(scores), ["bad"] * len(scores)
+        whole = TokenDataset.from_texts(
+            texts[0], hf, text_pair=texts[1], columns=dict.fromkeys(names, scores)
+        )
+        assert same(streamed, whole)
+
     def test_names_of_labels(self, hf: Any, tmp_path: Path) -> None:
         path = tmp_path / "named.csv"
         path.write_text("text,y\n" + "".join(f"{text},{NAMES[y]}\n" for text, y in ROWS))

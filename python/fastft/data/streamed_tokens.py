@@ -39,10 +39,10 @@ if TYPE_CHECKING:
 
 
 class _OtherForm(Exception):
-    """An array turned out to need another form than its first parts had."""
+    """An array turned out to need another form than its first parts had; called by its name."""
 
-    def __init__(self, name: str, form: str) -> None:
-        self.name = name
+    def __init__(self, array: str, form: str) -> None:
+        self.array = array
         self.form = form
 
 
@@ -120,7 +120,7 @@ class Streaming:
             try:
                 return _Build(self, folder, forms).run()
             except _OtherForm as other:
-                forms[other.name] = other.form
+                forms[other.array] = other.form
             except OSError as error:
                 raise OutputError(
                     "the token dataset cannot be written",
@@ -138,7 +138,8 @@ class _Build:
     Args:
         streaming: What to do.
         folder: Where the arrays are made.
-        forms: The form of arrays that an earlier pass found out: `flat` type ids, float columns.
+        forms: By name of the array, the form that an earlier pass found out: `flat` type ids, float
+            columns.
     """
 
     def __init__(self, streaming: Streaming, folder: Path, forms: Mapping[str, str]) -> None:
@@ -218,22 +219,23 @@ class _Build:
 
     def _add_type_ids(self, batch: TokenBatch) -> None:
         type_ids, lengths = batch.type_ids, np.diff(batch.row_offsets).astype(np.uint32)
-        form = self.forms.get("type_ids", "starts" if self.streaming.text_pair else "zero")
+        form = self.forms.get("token_type_ids", "starts" if self.streaming.text_pair else "zero")
         is_zero = type_ids.flat is None and type_ids.second_segment_starts is None
         if form == "flat":
             self._append("token_type_ids", type_ids.expanded(lengths))
         elif type_ids.flat is not None or (form == "zero" and not is_zero):
-            raise _OtherForm("type_ids", "flat")
+            raise _OtherForm("token_type_ids", "flat")
         elif form == "starts":
             starts = lengths if is_zero else type_ids.second_segment_starts
             self._append("second_segment_starts", np.asarray(starts))
 
     def _add_column(self, name: str, values: Array) -> None:
-        form = self.forms.get(name, str(values.dtype))
-        writer = self.writers.get(f"column.{name}")
-        if values.dtype == np.float32 and writer is not None and writer.dtype == np.int64:
-            raise _OtherForm(name, "float32")
-        self._append(f"column.{name}", values.astype(form, copy=False))
+        array = f"column.{name}"
+        form = self.forms.get(array, str(values.dtype))
+        writer = self.writers.get(array)
+        if form == "float32" and writer is not None and writer.dtype == np.int64:
+            raise _OtherForm(array, form)
+        self._append(array, values.astype(form, copy=False))
 
     def _append(self, name: str, values: Array) -> None:
         if name not in self.writers:
