@@ -178,9 +178,13 @@ impl Layout {
         let mut output = self.allocate()?;
         for (length, values) in rows {
             let padding = repeat_n(pad, self.width.saturating_sub(length));
-            match self.side {
-                PaddingSide::Left => output.extend(padding.chain(values)),
-                PaddingSide::Right => output.extend(values.chain(padding)),
+            // Not chained: each half is a loop of its own that the compiler makes wide.
+            if self.side == PaddingSide::Left {
+                output.extend(padding);
+                output.extend(values);
+            } else {
+                output.extend(values);
+                output.extend(padding);
             }
         }
         Ok(output)
