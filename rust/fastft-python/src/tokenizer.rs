@@ -14,7 +14,7 @@ use crate::array::{array, matrix, slice};
 use crate::enter::{enter, enter_interruptibly};
 
 /// From this many bytes of text on, encoding may take so long that somebody gives up.
-const LONG: usize = 1 << 18;
+const LONG: i64 = 1 << 18;
 
 /// A tokenizer loaded from the text of a `tokenizer.json`; it never changes.
 #[pyclass(name = "Tokenizer", module = "fastft._fastft", frozen)]
@@ -123,7 +123,7 @@ impl PyTokenizer {
             self.tokenizer
                 .encode_until(stop, &text, text_pair.as_ref(), &options)
         };
-        let num_bytes = text.0.len() + text_pair.map_or(0, |pair| pair.0.len());
+        let num_bytes = num_bytes(text) + text_pair.map_or(0, num_bytes);
         let encoded = if num_bytes < LONG {
             enter(py, || encode(&AtomicBool::new(false)))?
         } else {
@@ -135,6 +135,12 @@ impl PyTokenizer {
 
 fn slices<'a>(column: &'a PyTextColumn<'_>) -> PyResult<(&'a [u8], &'a [i64])> {
     Ok((slice(&column.0, "bytes")?, slice(&column.1, "offsets")?))
+}
+
+/// The bytes of a column's rows; a slice of a longer column holds the bytes of all of it.
+fn num_bytes((_, offsets): (&[u8], &[i64])) -> i64 {
+    let ends = offsets.first().zip(offsets.last());
+    ends.map_or(0, |(first, last)| last.saturating_sub(*first))
 }
 
 fn parse_truncation_side(text: &str) -> PyResult<TruncationSide> {
