@@ -258,6 +258,8 @@ class TokenDataset(torch.utils.data.Dataset[dict[str, Any]]):
             DamagedFileError: The file does not hold what was written, and the dataset does not know
                 what it was made of.
         """
+        if self.folder is None:
+            return self.rust.collate(indices, **padding)
         return self._or_encoded_again(lambda: self.rust.collate(indices, **padding))
 
     def _or_encoded_again(self, read: Callable[[], Result]) -> Result:
