@@ -14,10 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 import fastft
 from fastft import _fastft, errors
+from tests.hostile_texts import hostile_texts
 from tests.tiny import WORDS, tiny_tokenizer
 
 
@@ -102,6 +104,18 @@ def test_arrays_of_another_type_are_a_type_error(rust: _fastft.Tokenizer) -> Non
         rust.encode((np.zeros(1, np.int8), np.zeros(1, np.int64)))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="contiguous"):
         rust.encode((np.zeros(8, np.uint8)[::2], np.zeros(1, np.int64)))
+
+
+def test_text_buffers_are_those_of_arrow() -> None:
+    texts = ["", *hostile_texts(300), np.str_("a subclass"), ""]
+    data, offsets = _fastft.text_buffers(texts)
+    _, arrow_offsets, arrow_data = pa.array(texts, pa.large_string()).buffers()
+    assert bytes(data) == arrow_data.to_pybytes()
+    np.testing.assert_array_equal(offsets, np.frombuffer(arrow_offsets, np.int64))
+    with pytest.raises(TypeError):
+        _fastft.text_buffers(["a", b"b"])  # type: ignore[list-item]
+    with pytest.raises(UnicodeEncodeError):
+        _fastft.text_buffers(["a", "\ud800"])
 
 
 def test_text_that_is_not_utf8_is_named_with_its_row(rust: _fastft.Tokenizer) -> None:

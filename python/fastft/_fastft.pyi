@@ -12,6 +12,7 @@ __all__ = [
     "Tokenizer",
     "__version__",
     "cut_batches",
+    "text_buffers",
 ]
 
 __version__: str
@@ -21,6 +22,14 @@ TOKENIZERS_VERSION: str
 
 _TextColumn = tuple[NDArray[np.uint8], NDArray[np.int64]]
 """The bytes of all rows, and the offset at which each row begins (one more than rows)."""
+
+def text_buffers(texts: list[str]) -> _TextColumn:
+    """Copies strings into one buffer of UTF-8.
+
+    Raises:
+        TypeError: One is not a string.
+        UnicodeEncodeError: One holds a lone surrogate.
+    """
 
 @final
 class Tokenizer:

@@ -7,6 +7,7 @@ mod array;
 mod batch_sampler;
 mod enter;
 mod error;
+mod text_column;
 mod token_dataset;
 mod tokenizer;
 
@@ -17,6 +18,8 @@ use pyo3::prelude::pymodule;
 mod _fastft {
     #[pymodule_export]
     use super::batch_sampler::cut_batches;
+    #[pymodule_export]
+    use super::text_column::text_buffers;
     #[pymodule_export]
     use super::token_dataset::PyTokenDataset;
     #[pymodule_export]
