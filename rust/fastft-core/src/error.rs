@@ -1,5 +1,7 @@
 //! The one error of the crate: what went wrong, with the values that caused it.
 
+use std::any::Any;
+
 /// The result of everything in this crate that can fail.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -174,9 +176,33 @@ pub enum Error {
         /// What the operating system said.
         reason: String,
     },
+
+    /// Our own fault: a panic, caught at the border of the core.
+    #[error("the Rust core stopped: {message}")]
+    Panic {
+        /// What the panic said.
+        message: String,
+    },
+
+    /// A call in a forked child on threads that only its parent has.
+    #[error("the threads of this loader belong to the process that was forked")]
+    Forked,
 }
 
 impl Error {
+    /// The error for a panic that was caught.
+    #[must_use]
+    pub fn panic(panic: &(dyn Any + Send)) -> Self {
+        let message = panic
+            .downcast_ref::<&str>()
+            .copied()
+            .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+            .unwrap_or("a panic without a message");
+        Self::Panic {
+            message: message.to_owned(),
+        }
+    }
+
     /// The row that holds the fault, where the fault lies in one row.
     #[must_use]
     pub fn row(&self) -> Option<usize> {

@@ -11,12 +11,14 @@
 //! 5. [`sampler`] checks an order of examples that was drawn elsewhere.
 //! 6. [`batch_sampler`] cuts that order into a plan: which examples make which batch.
 //! 7. [`collator`] gathers the rows of one batch, widens them to 64 bit and pads them.
+//! 8. [`data_loader`] makes batches ahead of time, on threads, in the order asked for.
 //!
 //! Nothing here panics on any input: what is wrong comes back as an [`Error`] with its values.
 
 pub mod batch_sampler;
 pub mod checked_blocks;
 pub mod collator;
+pub mod data_loader;
 pub mod error;
 pub mod parallelism;
 pub mod sampler;

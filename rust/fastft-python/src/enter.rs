@@ -3,15 +3,15 @@
 //! Invariant: while the core works, the GIL is free, and nothing that happens in the core (an error,
 //! a panic) leaves it as anything but a Python exception of `fastft.errors`.
 
-use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use fastft_core::Error;
 use pyo3::prelude::*;
 
-use crate::error::{PyError, internal_error};
+use crate::error::PyError;
 
 /// How long a Ctrl-C may wait until it is seen.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
@@ -22,7 +22,7 @@ pub(crate) fn enter<T: Send>(
     job: impl FnOnce() -> fastft_core::Result<T> + Send,
 ) -> PyResult<T> {
     // A panic never leaves half-made values behind: the job's output is dropped with it.
-    leave(py, py.detach(|| catch_unwind(AssertUnwindSafe(job))))
+    leave(py.detach(|| catch_unwind(AssertUnwindSafe(job))))
 }
 
 /// Runs `job` without the GIL on a thread of its own, while this one looks for Ctrl-C; `job` must
@@ -63,21 +63,11 @@ pub(crate) fn enter_interruptibly<T: Send>(
     if let Some(interruption) = interruption {
         return Err(interruption);
     }
-    leave(py, outcome.flatten())
+    leave(outcome.flatten())
 }
 
 /// What a job gave, or its error or panic as a Python exception.
-fn leave<T>(py: Python<'_>, outcome: thread::Result<fastft_core::Result<T>>) -> PyResult<T> {
-    match outcome {
-        Ok(outcome) => outcome.map_err(|error| PyError(error).into()),
-        Err(panic) => Err(internal_error(py, message(panic.as_ref()))),
-    }
-}
-
-fn message(panic: &(dyn Any + Send)) -> &str {
-    panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("a panic without a message")
+fn leave<T>(outcome: thread::Result<fastft_core::Result<T>>) -> PyResult<T> {
+    let outcome = outcome.unwrap_or_else(|panic| Err(Error::panic(panic.as_ref())));
+    outcome.map_err(|error| PyError(error).into())
 }

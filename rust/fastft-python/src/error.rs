@@ -17,12 +17,6 @@ impl From<PyError> for PyErr {
     }
 }
 
-/// The exception for a panic of the core, which is always our own fault.
-pub(crate) fn internal_error(py: Python<'_>, message: &str) -> PyErr {
-    let problem = format!("the Rust core stopped: {message}");
-    exception(py, "InternalError", &problem, None)
-}
-
 /// The name of the class in `fastft.errors`.
 fn class(error: &Error) -> &'static str {
     match error {
