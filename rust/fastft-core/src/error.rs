@@ -150,6 +150,24 @@ pub enum Error {
         width: usize,
     },
 
+    /// A row is longer than a bin, or than the budget of a batch.
+    #[error("a row of {length} tokens is above the limit of {limit}")]
+    AboveLimit {
+        /// The row.
+        row: usize,
+        /// Its number of tokens.
+        length: u32,
+        /// The most tokens it may have.
+        limit: u64,
+    },
+
+    /// Plans by length count examples in 32 bits.
+    #[error("{num_examples} examples are more than a plan by length can hold")]
+    TooManyExamples {
+        /// How many there are.
+        num_examples: usize,
+    },
+
     /// A batch would need more memory than there is.
     #[error("a batch of {num_rows} rows and width {width} does not fit in memory")]
     BatchTooLarge {
@@ -214,7 +232,8 @@ impl Error {
             | Self::InvalidOffset { row, .. }
             | Self::IdOutOfRange { row, .. }
             | Self::TypeIdTooLarge { row, .. }
-            | Self::RowTooLong { row, .. } => Some(*row),
+            | Self::RowTooLong { row, .. }
+            | Self::AboveLimit { row, .. } => Some(*row),
             _ => None,
         }
     }

@@ -9,9 +9,11 @@
 //! 3. [`checked_blocks`] compares arrays that lie in files with their checksums, block by block.
 //! 4. [`token_dataset`] looks at such arrays as a dataset of rows, wherever they lie.
 //! 5. [`sampler`] checks an order of examples that was drawn elsewhere.
-//! 6. [`batch_sampler`] cuts that order into a plan: which examples make which batch.
-//! 7. [`collator`] gathers the rows of one batch, widens them to 64 bit and pads them.
-//! 8. [`data_loader`] makes batches ahead of time, on threads, in the order asked for.
+//! 6. [`length_sort`] sorts examples by length, stably.
+//! 7. [`packing`] fills bins of a fixed capacity with whole examples.
+//! 8. [`batch_sampler`] cuts the order into a plan: which examples make which batch.
+//! 9. [`collator`] gathers the rows of one batch, widens them to 64 bit and pads them.
+//! 10. [`data_loader`] makes batches ahead of time, on threads, in the order asked for.
 //!
 //! Nothing here panics on any input: what is wrong comes back as an [`Error`] with its values.
 
@@ -20,6 +22,8 @@ pub mod checked_blocks;
 pub mod collator;
 pub mod data_loader;
 pub mod error;
+pub mod length_sort;
+pub mod packing;
 pub mod parallelism;
 pub mod sampler;
 pub mod token_dataset;

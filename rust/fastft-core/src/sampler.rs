@@ -4,6 +4,8 @@
 //! the very order of the stock sampler. What is left to do is to make sure, once, in O(n) and one
 //! bit an example, that later stages may trust it.
 
+use std::num::NonZeroUsize;
+
 use crate::error::{Error, Result};
 
 /// A checked order of examples.
@@ -49,10 +51,68 @@ impl<'a> Order<'a> {
         Ok(Self { indices })
     }
 
+    /// The same order with the length of each example of the dataset.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::LengthMismatch`] when there are not as many lengths as examples in the order,
+    /// [`Error::TooManyExamples`] when an index does not fit in 32 bits.
+    pub fn with_lengths(&self, lengths: &'a [u32]) -> Result<OrderedLengths<'a>> {
+        let num_examples = self.indices.len();
+        if lengths.len() != num_examples {
+            return Err(Error::LengthMismatch {
+                name: "lengths",
+                found: lengths.len(),
+                expected: num_examples,
+            });
+        }
+        if u32::try_from(num_examples).is_err() {
+            return Err(Error::TooManyExamples { num_examples });
+        }
+        let indices = self.indices;
+        Ok(OrderedLengths { indices, lengths })
+    }
+
     /// The examples in their order.
     #[must_use]
     pub fn indices(&self) -> &'a [i64] {
         self.indices
+    }
+}
+
+/// Some examples in an order, and the lengths of all examples of the dataset.
+#[derive(Debug, Clone, Copy)]
+pub struct OrderedLengths<'a> {
+    indices: &'a [i64],
+    lengths: &'a [u32],
+}
+
+impl<'a> OrderedLengths<'a> {
+    /// The examples, each as (index, length).
+    pub fn examples(self) -> impl Iterator<Item = (u32, u32)> + Clone + use<'a> {
+        let Self { indices, lengths } = self;
+        // The indices were checked: neither default is ever taken.
+        indices.iter().map(|&index| {
+            let index = u32::try_from(index).unwrap_or(u32::MAX);
+            let length = usize::try_from(index).ok().and_then(|row| lengths.get(row));
+            (index, length.copied().unwrap_or(0))
+        })
+    }
+
+    /// The same examples in pieces of `window`.
+    pub fn windows(self, window: NonZeroUsize) -> impl Iterator<Item = Self> + use<'a> {
+        let lengths = self.lengths;
+        let pieces = self.indices.chunks(window.get());
+        pieces.map(move |indices| Self { indices, lengths })
+    }
+
+    /// The first `count` examples, and those after them.
+    #[must_use]
+    pub fn split_at(self, count: usize) -> (Self, Self) {
+        let lengths = self.lengths;
+        let (head, tail) = self.indices.split_at(count.min(self.indices.len()));
+        let part = |indices| Self { indices, lengths };
+        (part(head), part(tail))
     }
 }
 
@@ -83,6 +143,25 @@ mod tests {
                 Some(Error::IndexOutOfRange { .. })
             ));
         }
+    }
+
+    #[test]
+    fn lengths_follow_the_order() -> Result<()> {
+        let order = Order::permutation(&[2, 0, 1], 3)?;
+        let ordered = order.with_lengths(&[5, 6, 7])?;
+        let examples = |part: OrderedLengths<'_>| part.examples().collect::<Vec<_>>();
+        assert_eq!(examples(ordered), [(2, 7), (0, 5), (1, 6)]);
+        let (head, tail) = ordered.split_at(2);
+        assert_eq!(examples(tail), [(1, 6)]);
+        assert!(examples(head.split_at(9).1).is_empty());
+        let pieces: Vec<_> = ordered
+            .windows(NonZeroUsize::MIN.saturating_add(1))
+            .map(|piece| examples(piece).len())
+            .collect();
+        assert_eq!(pieces, [2, 1]);
+        let error = order.with_lengths(&[5]).err();
+        assert!(matches!(error, Some(Error::LengthMismatch { .. })));
+        Ok(())
     }
 
     #[test]
