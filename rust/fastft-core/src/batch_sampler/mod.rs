@@ -1,8 +1,14 @@
 //! The batch plan: which examples make which batch.
 //!
 //! A plan is data, two flat arrays, so that it can be printed, compared and computed again on every
-//! rank. Invariant: the batches, one after the other, are the order they were cut from (less a
-//! dropped tail).
+//! rank. [`BatchPlan::cut`] takes the order as it is: the batches, one after the other, are the order
+//! (less a dropped tail). [`Batches`] are cut by length, and shuffled afterwards.
+
+mod arrangement;
+mod batches;
+
+pub use arrangement::{ArrangedPlan, Steps, Tail};
+pub use batches::Batches;
 
 use crate::error::{Error, Result};
 use crate::sampler::Order;
@@ -33,11 +39,10 @@ impl BatchPlan {
             0
         };
         let kept = indices.len() - tail;
-        let offset = |position: usize| i64::try_from(position).unwrap_or(i64::MAX);
-        let starts = (0..kept).step_by(batch_size).map(offset);
+        let starts = (0..kept).step_by(batch_size).map(as_i64);
         Ok(Self {
             indices: indices.iter().take(kept).copied().collect(),
-            batch_offsets: starts.chain([offset(kept)]).collect(),
+            batch_offsets: starts.chain([as_i64(kept)]).collect(),
         })
     }
 
@@ -60,6 +65,11 @@ impl BatchPlan {
         let end = usize::try_from(*self.batch_offsets.get(index.checked_add(1)?)?).ok()?;
         self.indices.get(start..end)
     }
+}
+
+/// A position as numpy counts them.
+fn as_i64(position: usize) -> i64 {
+    i64::try_from(position).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
