@@ -7,11 +7,13 @@ from numpy.typing import NDArray
 
 __all__ = [
     "TOKENIZERS_VERSION",
+    "Batches",
     "EncodedColumn",
     "TokenDataset",
     "Tokenizer",
     "__version__",
     "cut_batches",
+    "pack",
     "text_buffers",
 ]
 
@@ -148,3 +150,62 @@ def cut_batches(
     drop_last: bool = False,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Cuts a permutation of `num_examples` into batches: flat indices and batch offsets."""
+
+@final
+class Batches:
+    """Batches that were cut by length, before they are shuffled."""
+
+    @staticmethod
+    def bucketed(
+        order: NDArray[np.int64],
+        lengths: NDArray[np.uint32],
+        *,
+        window: int,
+        batch_size: int,
+        drop_last: bool = False,
+    ) -> Batches:
+        """Cuts batches of `batch_size` examples from windows that are sorted by length."""
+
+    @staticmethod
+    def within_tokens(
+        order: NDArray[np.int64],
+        lengths: NDArray[np.uint32],
+        *,
+        window: int,
+        max_tokens: int,
+        drop_overlong: bool = False,
+    ) -> Batches:
+        """Cuts batches of at most `max_tokens` padded tokens from sorted windows."""
+
+    @staticmethod
+    def packed(
+        order: NDArray[np.int64],
+        lengths: NDArray[np.uint32],
+        *,
+        max_tokens: int,
+        drop_overlong: bool = False,
+    ) -> Batches:
+        """Packs batches of at most `max_tokens` tokens by best-fit decreasing."""
+
+    def __len__(self) -> int: ...
+    @property
+    def num_movable(self) -> int:
+        """How many batches may change places: all but a shorter one that has to stay the last."""
+    def arranged(
+        self,
+        batch_order: NDArray[np.int64],
+        *,
+        micro_batches_per_step: int = 1,
+        pad_tail: bool = False,
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_], int, int]:
+        """Puts the batches into the order that was drawn.
+
+        Returns:
+            Flat indices, batch offsets, which batches are repeated, and the number of tokens
+            without and with padding.
+        """
+
+def pack(
+    lengths: NDArray[np.uint32], max_length: int, *, drop_overlong: bool = False
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Packs lengths into bins of at most `max_length`: flat indices and bin offsets."""

@@ -25,6 +25,8 @@ fn class(error: &Error) -> &'static str {
         | Error::StrideTooLarge { .. }
         | Error::TooLittleToTruncate { .. }
         | Error::RowTooLong { .. }
+        | Error::AboveLimit { .. }
+        | Error::TooManyExamples { .. }
         | Error::BatchTooLarge { .. }
         | Error::Zero { .. } => "ConfigurationError",
         Error::DamagedBlock { .. } => "DamagedFileError",

@@ -7,6 +7,7 @@ mod array;
 mod batch_sampler;
 mod enter;
 mod error;
+mod packing;
 mod text_column;
 mod token_dataset;
 mod tokenizer;
@@ -17,7 +18,9 @@ use pyo3::prelude::pymodule;
 #[pymodule]
 mod _fastft {
     #[pymodule_export]
-    use super::batch_sampler::cut_batches;
+    use super::batch_sampler::{PyBatches, cut_batches};
+    #[pymodule_export]
+    use super::packing::pack;
     #[pymodule_export]
     use super::text_column::text_buffers;
     #[pymodule_export]
