@@ -89,7 +89,8 @@ def test_accelerate_finds_what_it_needs() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"policy": "bucketed", "batch_size": 2}, "'random' or 'sequential'"),
+        ({"policy": "by_size", "batch_size": 2}, "'random' or 'sequential' or 'bucketed'"),
+        ({}, "needs batch_size"),
         ({"policy": "randon", "batch_size": 2}, "policy='random'"),
         ({"batch_size": 0}, "at least 1"),
         ({"batch_size": 2.0}, "at least 1"),

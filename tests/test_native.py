@@ -60,6 +60,10 @@ def test_arrays_have_the_types_of_the_stub(rust: _fastft.Tokenizer) -> None:
     assert ids.flags.writeable
     assert dataset.longest(np.array([1])) == 4
     assert dataset.longest(np.array([1, 0])) == 6
+    indices, offsets, repeated, *_ = arranged_in_steps_of(1)
+    assert (indices.dtype, offsets.dtype, repeated.dtype) == (np.int64, np.int64, np.bool_)
+    indices, offsets = _fastft.pack(np.array([3], np.uint32), 4)
+    assert (indices.dtype, offsets.dtype) == (np.int64, np.int64)
 
 
 @pytest.mark.parametrize(
@@ -69,6 +73,28 @@ def test_arrays_have_the_types_of_the_stub(rust: _fastft.Tokenizer) -> None:
         (lambda: cut([0, 0]), errors.DataError, "twice"),
         (lambda: cut([0, 2]), errors.DataError, "outside"),
         (lambda: cut([0, 1], batch_size=0), errors.ConfigurationError, "at least 1"),
+        (lambda: cut_by_length([1, 1]), errors.DataError, "twice"),
+        (lambda: cut_by_length([0, 1, 2]), errors.DataError, "order has 3 entries"),
+        (lambda: cut_by_length([0, 1], window=0), errors.ConfigurationError, "window must be"),
+        (lambda: cut_by_length([0, 1], max_tokens=0), errors.ConfigurationError, "max_tokens must"),
+        (
+            lambda: cut_by_length([0, 1], max_tokens=4),
+            errors.ConfigurationError,
+            "row 1: a row of 5",
+        ),
+        (lambda: cut_by_length([1, 0]).arranged(np.array([0])), errors.DataError, "order has 1"),
+        (lambda: cut_by_length([1, 0]).arranged(np.array([0, 2])), errors.DataError, "index 2"),
+        (lambda: arranged_in_steps_of(0), errors.ConfigurationError, "at least 1"),
+        (
+            lambda: _fastft.pack(np.array([3], np.uint32), 0),
+            errors.ConfigurationError,
+            "max_length",
+        ),
+        (
+            lambda: _fastft.pack(np.array([3], np.uint32), 2),
+            errors.ConfigurationError,
+            "row 0: a row",
+        ),
         (lambda: dataset([0, 9]), errors.DataError, "row 0: offset 9"),
         (lambda: dataset([0, 2], vocab_size=6), errors.DataError, "row 0: token id 6"),
         (lambda: collate([5]), errors.DataError, "index 5"),
@@ -88,6 +114,17 @@ def cut(order: list[int], batch_size: int = 1) -> Any:
     return _fastft.cut_batches(np.array(order), num_examples=2, batch_size=batch_size)
 
 
+def cut_by_length(order: list[int], window: int = 8, max_tokens: int = 5) -> _fastft.Batches:
+    lengths = np.array([3, 5], np.uint32)
+    return _fastft.Batches.within_tokens(
+        np.array(order), lengths, window=window, max_tokens=max_tokens
+    )
+
+
+def arranged_in_steps_of(count: int) -> Any:
+    return cut_by_length([1, 0]).arranged(np.array([0, 1]), micro_batches_per_step=count)
+
+
 def dataset(offsets: list[int], **options: Any) -> _fastft.TokenDataset:
     ids = np.array([5, 6], np.uint16)
     return _fastft.TokenDataset(ids, np.array(offsets, np.uint64), **options)
@@ -102,6 +139,10 @@ def test_arrays_of_another_type_are_a_type_error(rust: _fastft.Tokenizer) -> Non
         _fastft.TokenDataset(np.array([1.0]), np.array([0, 1], np.uint64))  # type: ignore[arg-type]
     with pytest.raises(TypeError):
         rust.encode((np.zeros(1, np.int8), np.zeros(1, np.int64)))  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        _fastft.pack(np.array([1, 2]), 3)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="contiguous"):
+        _fastft.pack(np.zeros(8, np.uint32)[::2], 3)
     with pytest.raises(ValueError, match="contiguous"):
         rust.encode((np.zeros(8, np.uint8)[::2], np.zeros(1, np.int64)))
 
@@ -204,7 +245,15 @@ def test_importing_is_light_and_starts_no_thread(module: str) -> None:
 
 def test_public_names_are_listed_and_found() -> None:
     assert set(fastft.__all__) <= set(dir(fastft))
-    for name in ("Tokenizer", "TokenDataset", "BatchSampler", "DataLoader", "Error", "DataError"):
+    for name in (
+        "Tokenizer",
+        "TokenDataset",
+        "BatchSampler",
+        "DataLoader",
+        "pack",
+        "PackPlan",
+        "DataError",
+    ):
         assert getattr(fastft, name).__name__ == name
     with pytest.raises(AttributeError, match="has no attribute 'Tokeniser'"):
         fastft.Tokeniser  # noqa: B018

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fastft._fastft import __version__
     from fastft.api import check, finetune, load
+    from fastft.data.batch_plan import BatchPlan, RepeatedBatch
     from fastft.data.batch_sampler import BatchSampler
     from fastft.data.collator import DataCollatorWithPadding
     from fastft.data.dataloader import DataLoader
     from fastft.data.language_modeling_collator import DataCollatorForLanguageModeling
+    from fastft.data.packing import PackPlan, pack
     from fastft.data.seq2seq_collator import DataCollatorForSeq2Seq
     from fastft.data.token_dataset import TokenDataset
     from fastft.data.tokenizer import Tokenizer
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ArgumentError",
+    "BatchPlan",
     "BatchSampler",
     "ColumnError",
     "ConfigurationError",
@@ -61,6 +64,8 @@ __all__ = [
     "ModelNotFoundError",
     "NonFiniteLossError",
     "OutputError",
+    "PackPlan",
+    "RepeatedBatch",
     "Seq2SeqTrainer",
     "Seq2SeqTrainingArguments",
     "TokenDataset",
@@ -72,9 +77,11 @@ __all__ = [
     "check",
     "finetune",
     "load",
+    "pack",
 ]
 
 _MODULES = {
+    "BatchPlan": "fastft.data.batch_plan",
     "BatchSampler": "fastft.data.batch_sampler",
     "DataCollatorForLanguageModeling": "fastft.data.language_modeling_collator",
     "DataCollatorForSeq2Seq": "fastft.data.seq2seq_collator",
@@ -82,6 +89,8 @@ _MODULES = {
     "DataLoader": "fastft.data.dataloader",
     "FinetuneResult": "fastft.result",
     "FinetunedModel": "fastft.finetuned",
+    "PackPlan": "fastft.data.packing",
+    "RepeatedBatch": "fastft.data.batch_plan",
     "Seq2SeqTrainer": "fastft.training",
     "Seq2SeqTrainingArguments": "fastft.training",
     "TokenDataset": "fastft.data.token_dataset",
@@ -92,6 +101,7 @@ _MODULES = {
     "check": "fastft.api",
     "finetune": "fastft.api",
     "load": "fastft.api",
+    "pack": "fastft.data.packing",
 }
 """Where each public name lives; those not named here are the exceptions of `fastft.errors`."""
 

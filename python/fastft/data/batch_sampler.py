@@ -1,8 +1,9 @@
 """Which examples make which batch: a plan that can be printed, a pure function of (seed, epoch).
 
 Policies: `random` draws the very batches of the stock Trainer (accelerate's `SeedableRandomSampler`
-under torch's `BatchSampler`), `sequential` keeps the order of the dataset. The permutation comes
-from torch's own generator; the Rust core checks it and cuts it.
+under torch's `BatchSampler`), `sequential` keeps the order of the dataset; `bucketed`, `tokens` and
+`packed` put examples together by length and shuffle the batches. All permutations come from torch's
+own generator; the Rust core checks them and cuts.
 
 Invariant: the same sampler gives the same batches however often it is iterated; only `set_epoch`
 moves on. (accelerate's sampler moves on by itself after each pass.)
@@ -10,91 +11,78 @@ moves on. (accelerate's sampler moves on by itself after each pass.)
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence, Sized
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, overload
+import hashlib
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from fastft import _fastft
-from fastft.errors import ConfigurationError, nearest
+from fastft.data.batch_plan import BatchPlan, RepeatedBatch
+from fastft.data.batch_settings import POLICIES, WINDOW, BatchSettings
+from fastft.data.lengths import checked_lengths, too_long
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sized
+
     from numpy.typing import NDArray
 
-POLICIES = ("random", "sequential")
+__all__ = ["POLICIES", "BatchPlan", "BatchSampler", "RepeatedBatch"]
 
-
-@dataclass(frozen=True, eq=False)
-class BatchPlan(Sequence[list[int]]):
-    """The batches of one epoch; `plan[i]` is the list of examples of batch `i`.
-
-    Example:
-        >>> BatchPlan(np.array([2, 0, 1]), np.array([0, 2, 3]))
-        BatchPlan: 3 examples in 2 batches of 1 to 2
-          0: [2, 0]
-          1: [1]
-    """
-
-    indices: NDArray[np.int64]
-    """int64 (N,): the examples of all batches, one batch after the other."""
-    batch_offsets: NDArray[np.int64]
-    """int64 (batches + 1,): where each batch begins."""
-
-    def __len__(self) -> int:
-        return len(self.batch_offsets) - 1
-
-    @overload
-    def __getitem__(self, index: int) -> list[int]: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[list[int]]: ...
-    def __getitem__(self, index: int | slice) -> list[int] | list[list[int]]:
-        if isinstance(index, slice):
-            return [self[position] for position in range(*index.indices(len(self)))]
-        position = index + len(self) if index < 0 else index
-        if not 0 <= position < len(self):
-            raise IndexError(f"batch {index} of a plan of {len(self)} batches")
-        start, end = self.batch_offsets[position : position + 2]
-        batch: list[int] = self.indices[start:end].tolist()
-        return batch
-
-    def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, BatchPlan)
-            and np.array_equal(self.indices, other.indices)
-            and np.array_equal(self.batch_offsets, other.batch_offsets)
-        )
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __repr__(self) -> str:
-        sizes = np.diff(self.batch_offsets)
-        head = f"BatchPlan: {len(self.indices)} examples in {len(self)} batches"
-        if not len(self):
-            return head
-        lines = [f"{head} of {sizes.min()} to {sizes.max()}"]
-        lines += [f"  {position}: {self[position]}" for position in range(min(3, len(self)))]
-        return "\n".join([*lines, "  ..."] if len(self) > 3 else lines)
+LARGEST = 2**63 - 1
+"""Rust takes no greater number; it is more than any dataset has."""
 
 
 class BatchSampler(torch.utils.data.Sampler[list[int]]):
     """Gives the batches of an epoch as lists of example indices.
 
+    | policy | batches |
+    |---|---|
+    | `random` | of `batch_size`, as the stock Trainer draws them |
+    | `sequential` | of `batch_size`, in the order of the dataset |
+    | `bucketed` | of `batch_size`, of like lengths |
+    | `tokens` | of at most `max_tokens` with padding (rows times longest), of like lengths |
+    | `packed` | of at most `max_tokens` without padding, for a collator that flattens |
+
+    `bucketed` and `tokens` shuffle the examples, sort windows of them by length, cut, and shuffle
+    the batches. It goes into any `DataLoader` as `batch_sampler=`.
+
     Args:
-        lengths_or_dataset: The dataset, or the lengths of its examples.
-        policy: `"random"` or `"sequential"`.
-        batch_size: Examples in a batch.
+        lengths_or_dataset: The dataset, or the lengths of its examples. The last three policies
+            need a `TokenDataset` or lengths.
+        policy: One of the above.
+        batch_size: Examples in a batch, for `random`, `sequential` and `bucketed`.
+        max_tokens: Tokens in a batch, for `tokens` and `packed`.
+        window: Examples that are sorted together; a larger window pads less and shuffles less.
+        overlong: What becomes of an example with more than `max_tokens`: "error" or "drop".
+        micro_batches_per_step: Micro-batches of an optimizer step on all ranks together. Above 1,
+            their number becomes a multiple of it, and those of a step are sorted, the dear ones
+            first: ranks that take the r-th, the (r + W)-th ... of a step work about the same.
+        tail: What becomes of batches that do not fill a last step: "drop" leaves them out, "pad"
+            repeats earlier ones, each as a `RepeatedBatch`, which must have no weight.
         seed: Where the random order starts from; the epoch is added to it.
         drop_last: Whether a shorter last batch is left out.
 
+    Attributes:
+        batch_size: As given; None for `tokens` and `packed`, which tells accelerate that batches
+            differ in size.
+
     Raises:
-        ConfigurationError: A policy that does not exist, or a batch size below 1.
+        ConfigurationError: A policy that does not exist, a setting that it does not take, or an
+            example that is too long.
+        DataError: A policy needs lengths, and these are none.
 
     Example:
         >>> sampler = BatchSampler(range(5), "sequential", batch_size=2)
         >>> list(sampler), len(sampler)
         ([[0, 1], [2, 3], [4]], 3)
+        >>> BatchSampler([9, 2, 3, 4], "tokens", max_tokens=9).plan()
+        BatchPlan: 4 examples in 3 batches of 1 to 2, 5.26 % padding, budget 70.37 % filled
+          0: [1, 2]
+          1: [0]
+          2: [3]
     """
 
     def __init__(
@@ -102,67 +90,161 @@ class BatchSampler(torch.utils.data.Sampler[list[int]]):
         lengths_or_dataset: Sized,
         policy: str = "random",
         *,
-        batch_size: int,
+        batch_size: int | None = None,
+        max_tokens: int | None = None,
+        window: int = WINDOW,
+        overlong: str = "error",
+        micro_batches_per_step: int = 1,
+        tail: str = "drop",
         seed: int = 0,
         drop_last: bool = False,
     ) -> None:
-        if policy not in POLICIES:
-            close = nearest(str(policy), POLICIES, count=1)
-            raise ConfigurationError(
-                "there is no such policy",
-                place="policy",
-                found=repr(policy),
-                expected=" or ".join(map(repr, POLICIES)),
-                fix=f"policy={close[0]!r}" if close else None,
-            )
-        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-            raise ConfigurationError(
-                "batch_size is not a number of at least 1", found=repr(batch_size)
-            )
-        self.num_examples = len(lengths_or_dataset)
+        self.settings = BatchSettings(
+            policy,
+            batch_size,
+            max_tokens,
+            window,
+            overlong,
+            micro_batches_per_step,
+            tail,
+            drop_last,
+        )
         self.policy = policy
         self.batch_size = batch_size
-        self.seed = seed
+        self.max_tokens = max_tokens
         self.drop_last = drop_last
+        self.seed = seed
         self.epoch = 0
+        self._lengths = checked_lengths(lengths_or_dataset) if self.settings.by_length else None
+        self.num_examples = len(lengths_or_dataset)
+        self._cached: tuple[int, int, BatchPlan] | None = None
+        if self._lengths is not None and max_tokens is not None and overlong == "error":
+            _check_budget(self._lengths, max_tokens)
 
     def set_epoch(self, epoch: int) -> None:
         """Chooses the epoch whose batches come next; the same epoch gives the same batches."""
         self.epoch = epoch
 
     def plan(self, epoch: int | None = None) -> BatchPlan:
-        """Gives the batches of an epoch (the present one by default), without moving on."""
-        order = self._order(self.epoch if epoch is None else epoch)
-        indices, batch_offsets = _fastft.cut_batches(
-            order,
-            num_examples=self.num_examples,
-            batch_size=self.batch_size,
-            drop_last=self.drop_last,
-        )
-        return BatchPlan(indices, batch_offsets)
+        """Gives the batches of an epoch (the present one by default), without moving on.
+
+        A plan by length is kept as long as its epoch is the present one.
+        """
+        epoch = self.epoch if epoch is None else epoch
+        if self._lengths is None:
+            return self._cut_order(epoch)
+        if self._cached is None or self._cached[:2] != (epoch, self.seed):
+            plan = self._cut_by_length(epoch, self._lengths)
+            if epoch != self.epoch:
+                return plan
+            self._cached = (epoch, self.seed, plan)
+        return self._cached[2]
+
+    def fingerprint(self) -> str:
+        """Gives a short hash of what plans depend on, the epoch aside.
+
+        Two samplers with the same fingerprint give the same batches in every epoch.
+
+        Example:
+            >>> len(BatchSampler(range(5), "sequential", batch_size=2).fingerprint())
+            16
+        """
+        known = {"num_examples": self.num_examples, "seed": self.seed, **asdict(self.settings)}
+        digest = hashlib.blake2b(json.dumps(known, default=int).encode(), digest_size=8)
+        if self._lengths is not None:
+            digest.update(np.ascontiguousarray(self._lengths, "<u4").data)
+        return digest.hexdigest()
 
     def __iter__(self) -> Iterator[list[int]]:
         return iter(self.plan())
 
     def __len__(self) -> int:
+        if self.batch_size is None:
+            return len(self.plan())
         full, rest = divmod(self.num_examples, self.batch_size)
-        return full + int(rest > 0 and not self.drop_last)
+        batches = full + int(rest > 0 and not self.drop_last)
+        step = int(self.settings.micro_batches_per_step)
+        return (batches + step - 1 if self.settings.tail == "pad" else batches) // step * step
 
     def __repr__(self) -> str:
-        settings: dict[str, Any] = {
-            "policy": self.policy,
-            "batch_size": self.batch_size,
-            "seed": self.seed,
-            "epoch": self.epoch,
-            "drop_last": self.drop_last,
-        }
-        text = ", ".join(f"{name}={value!r}" for name, value in settings.items())
+        settings = asdict(self.settings)
+        if not self.settings.by_length:
+            names = ("policy", "batch_size", "drop_last")
+            settings = {name: settings[name] for name in names}
+        settings |= {"seed": self.seed, "epoch": self.epoch}
+        given = {name: value for name, value in settings.items() if value is not None}
+        text = ", ".join(f"{name}={value!r}" for name, value in given.items())
         return f"BatchSampler({self.num_examples} examples, {text})"
 
-    def _order(self, epoch: int) -> NDArray[np.int64]:
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_cached": None}  # a plan is made again faster than it is read
+
+    def _cut_order(self, epoch: int) -> BatchPlan:
         if self.policy == "sequential":
-            return np.arange(self.num_examples, dtype=np.int64)
+            order = np.arange(self.num_examples, dtype=np.int64)
+        else:
+            order = self._permutation(self._generator(epoch), self.num_examples)
+        indices, batch_offsets = _fastft.cut_batches(
+            order,
+            num_examples=self.num_examples,
+            batch_size=self.settings.batch_size,
+            drop_last=self.settings.drop_last,
+        )
+        return BatchPlan(indices, batch_offsets, num_dropped=self.num_examples - len(indices))
+
+    def _cut_by_length(self, epoch: int, lengths: NDArray[np.uint32]) -> BatchPlan:
+        generator = self._generator(epoch)
+        batches = self._batches(self._permutation(generator, len(lengths)), lengths)
+        indices, batch_offsets, repeated, num_tokens, num_padded_tokens = batches.arranged(
+            self._permutation(generator, batches.num_movable),
+            micro_batches_per_step=self.settings.micro_batches_per_step,
+            pad_tail=self.settings.tail == "pad",
+        )
+        for array in (indices, batch_offsets, repeated):
+            array.flags.writeable = False  # the plan is kept
+        num_kept = int(np.diff(batch_offsets)[~repeated].sum())
+        return BatchPlan(
+            indices,
+            batch_offsets,
+            repeated if repeated.any() else None,
+            num_dropped=len(lengths) - num_kept,
+            num_tokens=num_tokens,
+            num_padded_tokens=num_padded_tokens,
+            max_tokens=self.max_tokens,
+        )
+
+    def _batches(self, order: NDArray[np.int64], lengths: NDArray[np.uint32]) -> _fastft.Batches:
+        settings = self.settings
+        if self.policy == "bucketed":
+            return _fastft.Batches.bucketed(
+                order,
+                lengths,
+                window=min(settings.window, LARGEST),
+                batch_size=min(settings.batch_size, LARGEST),
+                drop_last=settings.drop_last,
+            )
+        budget: dict[str, Any] = {
+            "max_tokens": min(settings.max_tokens, LARGEST),
+            "drop_overlong": settings.overlong == "drop",
+        }
+        if self.policy == "packed":
+            return _fastft.Batches.packed(order, lengths, **budget)
+        return _fastft.Batches.within_tokens(
+            order, lengths, window=min(settings.window, LARGEST), **budget
+        )
+
+    def _generator(self, epoch: int) -> torch.Generator:
         generator = torch.Generator()
         generator.manual_seed(self.seed + epoch)
-        order: NDArray[np.int64] = torch.randperm(self.num_examples, generator=generator).numpy()
+        return generator
+
+    @staticmethod
+    def _permutation(generator: torch.Generator, count: int) -> NDArray[np.int64]:
+        order: NDArray[np.int64] = torch.randperm(count, generator=generator).numpy()
         return order
+
+
+def _check_budget(lengths: NDArray[np.uint32], max_tokens: int) -> None:
+    if lengths.max(initial=0) > max_tokens:
+        fitted = "dataset = dataset.fit(max_tokens, overlong='truncate' or 'split')"
+        raise too_long(lengths, max_tokens, "max_tokens", f"{fitted}, or overlong='drop'")
