@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from fastft import _fastft
+from fastft.data import overlong as overlong_rows
 from fastft.data import token_file
 from fastft.data.batch_reference import BatchReference
 from fastft.data.columns import checked_columns, column_arrays, column_from_arrays
@@ -51,6 +52,15 @@ Result = TypeVar("Result")
 MODEL_INPUTS = ("input_ids", "token_type_ids", "attention_mask")
 """The keys that a tokenizer call gives, in its order."""
 
+COUNTS = (
+    "num_truncated_rows",
+    "num_truncated_tokens",
+    "num_truncated_characters",
+    "num_dropped_rows",
+    "num_split_rows",
+)
+"""What was lost when rows were encoded or made to fit."""
+
 
 class TokenDataset(torch.utils.data.Dataset[dict[str, Any]]):
     """Rows of token ids with their columns (labels and the like).
@@ -68,6 +78,8 @@ class TokenDataset(torch.utils.data.Dataset[dict[str, Any]]):
         num_truncated_rows: How many rows lost tokens when they were encoded.
         num_truncated_tokens: How many tokens they lost; None where characters were counted.
         num_truncated_characters: How many characters they lost; None where tokens were counted.
+        num_dropped_rows: How many rows `fit` left out.
+        num_split_rows: How many rows `fit` cut into pieces.
         checksums: uint32 (blocks,): the CRC-32 of each MiB of ids that lie in a file. They are
             compared when a block is first read; `vocab_size` was looked at when it was written.
 
@@ -88,6 +100,8 @@ class TokenDataset(torch.utils.data.Dataset[dict[str, Any]]):
         num_truncated_rows: int = 0,
         num_truncated_tokens: int | None = 0,
         num_truncated_characters: int | None = None,
+        num_dropped_rows: int = 0,
+        num_split_rows: int = 0,
         checksums: NDArray[np.uint32] | None = None,
     ) -> None:
         type_ids = type_ids or TypeIds()
@@ -99,6 +113,8 @@ class TokenDataset(torch.utils.data.Dataset[dict[str, Any]]):
         self.num_truncated_rows = num_truncated_rows
         self.num_truncated_tokens = num_truncated_tokens
         self.num_truncated_characters = num_truncated_characters
+        self.num_dropped_rows = num_dropped_rows
+        self.num_split_rows = num_split_rows
         self.folder: Path | None = None
         self._encode_again: Callable[[], Shards] | None = None
         self.rust = _fastft.TokenDataset(
@@ -252,6 +268,56 @@ class TokenDataset(torch.utils.data.Dataset[dict[str, Any]]):
             self._or_encoded_again(lambda: self.rust.check_blocks())
         return self._ids
 
+    def fit(self, max_length: int, overlong: str = "error") -> TokenDataset:
+        """Gives a dataset whose rows have at most `max_length` tokens.
+
+        Columns follow: an entry a row is kept, or repeated for the pieces of a row; a
+        `RaggedColumn` with a value for every token is cut as the tokens are. Special tokens are
+        tokens like others: a piece has only those that lie in it.
+
+        Args:
+            max_length: The most tokens of a row.
+            overlong: What becomes of a longer row: "error"; "truncate" to its first tokens;
+                "split" into pieces of at most so many, which share the ids in memory; "drop".
+
+        Returns:
+            The dataset itself where no row is too long. Else a new one that counts what it lost:
+            `num_truncated_rows` and `num_truncated_tokens` grow (a row cut twice counts twice;
+            characters lost in encoding stay counted as such), or it has `num_dropped_rows`, or
+            `num_split_rows`.
+
+        Raises:
+            ConfigurationError: A row is too long, or an argument has no such value.
+            ColumnError: Rows are to be split, and a column has runs of other lengths.
+
+        Example:
+            >>> ids, offsets = np.arange(5, dtype=np.uint16), np.array([0, 4, 5], np.uint64)
+            >>> TokenDataset(ids, offsets).fit(3, overlong="split").lengths
+            array([3, 1, 1], dtype=uint32)
+        """
+        flat = (self.ids, self.row_offsets, self.type_ids)
+        fitted = overlong_rows.fitted(flat, self.columns, self.lengths, max_length, overlong)
+        is_overlong = self.lengths > max_length
+        if not is_overlong.any():
+            return self
+        num_rows = int(is_overlong.sum())
+        return TokenDataset(
+            **fitted,
+            model_inputs=self.model_inputs,
+            vocab_size=self.vocab_size,
+            **self._counts_after(overlong, num_rows, self.num_tokens - len(fitted["ids"])),
+        )
+
+    def _counts_after(self, overlong: str, num_rows: int, num_lost: int) -> dict[str, Any]:
+        """What was lost so far, and now: `num_rows` too long, and in them `num_lost` tokens."""
+        counts: dict[str, Any] = {name: getattr(self, name) for name in COUNTS}
+        if overlong == "truncate":
+            counts["num_truncated_rows"] += num_rows
+            counts["num_truncated_tokens"] = (self.num_truncated_tokens or 0) + num_lost
+        else:
+            counts["num_dropped_rows" if overlong == "drop" else "num_split_rows"] += num_rows
+        return counts
+
     def collate(self, indices: NDArray[np.int64], **padding: Any) -> tuple[Any, Any, Any]:
         """Gathers and pads rows; see `_fastft.TokenDataset.collate`.
 
@@ -316,7 +382,9 @@ class TokenDataset(torch.utils.data.Dataset[dict[str, Any]]):
 
     def __repr__(self) -> str:
         columns = ", ".join([*self.model_inputs, *self.columns])
-        return f"TokenDataset({len(self)} rows, {self.num_tokens} tokens; {columns})"
+        counts = {"left out": self.num_dropped_rows, "split": self.num_split_rows}
+        fitted = "".join(f"; {count} rows {what}" for what, count in counts.items() if count)
+        return f"TokenDataset({len(self)} rows, {self.num_tokens} tokens; {columns}{fitted})"
 
     def __reduce__(self) -> tuple[Callable[..., TokenDataset], tuple[Any]]:
         if self.folder is not None and self.folder.is_dir():
@@ -343,9 +411,7 @@ class TokenDataset(torch.utils.data.Dataset[dict[str, Any]]):
         metadata = {
             "columns": list(self.columns),
             "model_inputs": self.model_inputs,
-            "num_truncated_rows": self.num_truncated_rows,
-            "num_truncated_tokens": self.num_truncated_tokens,
-            "num_truncated_characters": self.num_truncated_characters,
+            **{name: getattr(self, name) for name in COUNTS},
             "vocab_size": self.vocab_size,
         }
         flat, columns = self._flat_arrays(), column_arrays(self.columns)
