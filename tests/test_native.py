@@ -85,6 +85,7 @@ def test_arrays_have_the_types_of_the_stub(rust: _fastft.Tokenizer) -> None:
         (lambda: cut_by_length([1, 0]).arranged(np.array([0])), errors.DataError, "order has 1"),
         (lambda: cut_by_length([1, 0]).arranged(np.array([0, 2])), errors.DataError, "index 2"),
         (lambda: arranged_in_steps_of(0), errors.ConfigurationError, "at least 1"),
+        (lambda: arranged_in_steps_of(2**40), errors.ConfigurationError, "is above 65536"),
         (
             lambda: _fastft.pack(np.array([3], np.uint32), 0),
             errors.ConfigurationError,

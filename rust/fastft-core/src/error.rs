@@ -184,6 +184,17 @@ pub enum Error {
         name: &'static str,
     },
 
+    /// A setting is too large to be meant.
+    #[error("{name} {found} is above {most}")]
+    AboveMost {
+        /// The name of the setting.
+        name: &'static str,
+        /// Its value.
+        found: usize,
+        /// The greatest value that it may have.
+        most: usize,
+    },
+
     /// Somebody asked for the work to stop.
     #[error("the work was interrupted")]
     Interrupted,

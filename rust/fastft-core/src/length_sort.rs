@@ -1,6 +1,6 @@
 //! Examples by length, ties in the order that was given: the first half of every plan by length.
 //!
-//! A counting sort: two passes over the examples, one counter for each length between the shortest
+//! A counting sort: one pass over the examples and two over their lengths, one counter for each length between the shortest
 //! and the longest. Where lengths are spread so widely that the counters would be many more than the
 //! examples, a comparison sort takes over; both are stable, so the result is the same.
 
@@ -36,18 +36,48 @@ pub struct LengthSort {
     counters: Vec<u32>,
 }
 
+/// Which counter counts which length: they are in the order that is asked for.
+#[derive(Clone, Copy)]
+struct Slots {
+    shortest: u32,
+    spread: usize,
+    direction: Direction,
+}
+
+impl Slots {
+    fn of(self, length: u32) -> usize {
+        let above = length.saturating_sub(self.shortest);
+        self.turned(usize::try_from(above).unwrap_or(usize::MAX))
+    }
+
+    fn length(self, slot: usize) -> u32 {
+        let above = u32::try_from(self.turned(slot)).unwrap_or(u32::MAX);
+        self.shortest.saturating_add(above)
+    }
+
+    fn turned(self, slot: usize) -> usize {
+        match self.direction {
+            Direction::Rising => slot,
+            Direction::Falling => self.spread.saturating_sub(slot),
+        }
+    }
+}
+
 impl LengthSort {
     /// Sorts examples, each given as (index, length), in place of those sorted before.
     ///
-    /// The iterator is read two or three times and has to give the same examples each time.
-    pub fn sort<I>(&mut self, examples: I, direction: Direction)
-    where
-        I: Iterator<Item = (u32, u32)> + Clone,
-    {
+    /// `lengths` are the lengths of the same examples in any order, and are read twice: where the
+    /// examples are an order of a dataset, those of the dataset are read much faster.
+    pub fn sort(
+        &mut self,
+        lengths: impl Iterator<Item = u32> + Clone,
+        examples: impl Iterator<Item = (u32, u32)>,
+        direction: Direction,
+    ) {
         self.indices.clear();
         self.runs.clear();
         let (mut count, mut shortest, mut longest) = (0_usize, u32::MAX, 0);
-        for (_, length) in examples.clone() {
+        for length in lengths.clone() {
             count += 1;
             shortest = shortest.min(length);
             longest = longest.max(length);
@@ -56,7 +86,14 @@ impl LengthSort {
         let is_dense = spread < FREE_COUNTERS.max(count.saturating_mul(COUNTERS_PER_EXAMPLE));
         // The counters have 32 bits.
         if is_dense && u32::try_from(count).is_ok() {
-            self.sort_by_counting(examples, count, shortest, spread, direction);
+            let slots = Slots {
+                shortest,
+                spread,
+                direction,
+            };
+            self.count(lengths, slots);
+            self.indices.resize(count, 0);
+            self.place(examples, slots);
         } else {
             self.sort_by_comparing(examples, direction);
         }
@@ -83,28 +120,12 @@ impl LengthSort {
         self.indices.iter().copied().zip(lengths)
     }
 
-    fn sort_by_counting<I>(
-        &mut self,
-        examples: I,
-        count: usize,
-        shortest: u32,
-        spread: usize,
-        direction: Direction,
-    ) where
-        I: Iterator<Item = (u32, u32)> + Clone,
-    {
-        // Falling lengths are counted from the longest, so that the counters always run upwards.
-        let slot = |length: u32| {
-            let above = usize::try_from(length - shortest).unwrap_or(usize::MAX);
-            match direction {
-                Direction::Rising => above,
-                Direction::Falling => spread.saturating_sub(above),
-            }
-        };
+    /// Counts lengths and turns the counters into where each length starts.
+    fn count(&mut self, lengths: impl Iterator<Item = u32>, slots: Slots) {
         self.counters.clear();
-        self.counters.resize(spread + 1, 0);
-        for (_, length) in examples.clone() {
-            if let Some(counter) = self.counters.get_mut(slot(length)) {
+        self.counters.resize(slots.spread + 1, 0);
+        for length in lengths {
+            if let Some(counter) = self.counters.get_mut(slots.of(length)) {
                 *counter += 1;
             }
         }
@@ -113,19 +134,18 @@ impl LengthSort {
             let count = std::mem::replace(counter, start);
             start += count;
             if count > 0 {
-                let above = match direction {
-                    Direction::Rising => slot,
-                    Direction::Falling => spread - slot,
-                };
                 self.runs.push(Run {
-                    length: shortest + u32::try_from(above).unwrap_or(u32::MAX),
+                    length: slots.length(slot),
                     count: usize::try_from(count).unwrap_or(usize::MAX),
                 });
             }
         }
-        self.indices.resize(count, 0);
+    }
+
+    /// Puts each example where its length starts, and moves the start on.
+    fn place(&mut self, examples: impl Iterator<Item = (u32, u32)>, slots: Slots) {
         for (index, length) in examples {
-            if let Some(counter) = self.counters.get_mut(slot(length)) {
+            if let Some(counter) = self.counters.get_mut(slots.of(length)) {
                 let position = usize::try_from(*counter).unwrap_or(usize::MAX);
                 if let Some(place) = self.indices.get_mut(position) {
                     *place = index;
@@ -135,10 +155,11 @@ impl LengthSort {
         }
     }
 
-    fn sort_by_comparing<I>(&mut self, examples: I, direction: Direction)
-    where
-        I: Iterator<Item = (u32, u32)>,
-    {
+    fn sort_by_comparing(
+        &mut self,
+        examples: impl Iterator<Item = (u32, u32)>,
+        direction: Direction,
+    ) {
         let mut sorted: Vec<(u32, u32)> = examples.collect();
         match direction {
             Direction::Rising => sorted.sort_by_key(|&(_, length)| length),
@@ -163,8 +184,9 @@ mod tests {
     fn sorted(lengths: &[u32], direction: Direction) -> (Vec<u32>, Vec<u32>) {
         let mut sort = LengthSort::default();
         // Whatever was sorted before leaves no trace.
-        sort.sort((0..9).zip([7; 9]), Direction::Rising);
-        sort.sort((0..).zip(lengths.iter().copied()), direction);
+        sort.sort([7; 9].into_iter(), (0..9).zip([7; 9]), Direction::Rising);
+        let backwards = lengths.iter().rev().copied();
+        sort.sort(backwards, (0..).zip(lengths.iter().copied()), direction);
         let (indices, of_run): (Vec<u32>, Vec<u32>) = sort.examples().unzip();
         assert_eq!(indices, sort.indices());
         (indices, of_run)

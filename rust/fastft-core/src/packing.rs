@@ -26,13 +26,11 @@ pub enum Overlong {
 
 /// Bins of examples; bin `i` holds `indices[offsets[i]..offsets[i + 1]]`, the longest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Bins {
+pub struct Bins<Index> {
     /// The examples of all bins, one bin after the other, in the order in which bins were opened.
-    pub indices: Vec<i64>,
+    pub indices: Vec<Index>,
     /// Where each bin begins, and at the end the number of examples.
-    pub offsets: Vec<usize>,
-    /// The tokens of each bin.
-    pub num_tokens: Vec<u64>,
+    pub offsets: Vec<i64>,
 }
 
 /// Packs examples into bins of `capacity` tokens, ties in the order of the dataset.
@@ -43,16 +41,20 @@ pub struct Bins {
 ///
 /// [`Error::Zero`] for a capacity of zero, [`Error::AboveLimit`] for an example that is longer and
 /// may not be dropped, [`Error::TooManyExamples`].
-pub fn pack(lengths: &[u32], capacity: u64, overlong: Overlong) -> Result<Bins> {
+pub fn pack(lengths: &[u32], capacity: u64, overlong: Overlong) -> Result<Bins<i64>> {
     check(lengths, capacity, overlong, "max_length")?;
     let num_examples = lengths.len();
     if u32::try_from(num_examples).is_err() {
         return Err(Error::TooManyExamples { num_examples });
     }
-    Ok(pack_examples((0..).zip(lengths.iter().copied()), capacity))
+    let examples = (0..).zip(lengths.iter().copied());
+    let (sort, placement) = place(lengths, examples, capacity);
+    Ok(placement.bins(sort.indices()))
 }
 
 /// Packs examples into bins of `capacity` tokens, ties in the order that is given.
+///
+/// Also gives the number of tokens of each bin.
 ///
 /// # Errors
 ///
@@ -62,10 +64,11 @@ pub fn pack_in_order(
     lengths: &[u32],
     capacity: u64,
     overlong: Overlong,
-) -> Result<Bins> {
+) -> Result<(Bins<u32>, Vec<u64>)> {
     check(lengths, capacity, overlong, "max_tokens")?;
     let examples = order.with_lengths(lengths)?.examples();
-    Ok(pack_examples(examples, capacity))
+    let (sort, placement) = place(lengths, examples, capacity);
+    Ok((placement.bins(sort.indices()), placement.num_tokens()))
 }
 
 /// Looks at what every plan with a limit asks of its lengths.
@@ -87,11 +90,21 @@ pub(crate) fn check(
     }
 }
 
-fn pack_examples(examples: impl Iterator<Item = (u32, u32)> + Clone, capacity: u64) -> Bins {
-    let fitting = examples.filter(|&(_, length)| u64::from(length) <= capacity);
+/// Sorts the examples that fit, and says where each goes.
+fn place(
+    lengths: &[u32],
+    examples: impl Iterator<Item = (u32, u32)>,
+    capacity: u64,
+) -> (LengthSort, Placement) {
+    let fits = |length: u32| u64::from(length) <= capacity;
     let mut sort = LengthSort::default();
-    sort.sort(fitting, Direction::Falling);
-    Placement::best_fit(sort.runs(), capacity).bins(sort.indices())
+    sort.sort(
+        lengths.iter().copied().filter(|&length| fits(length)),
+        examples.filter(|&(_, length)| fits(length)),
+        Direction::Falling,
+    );
+    let placement = Placement::best_fit(sort.runs(), capacity);
+    (sort, placement)
 }
 
 /// Bins that stand next to each other.
@@ -102,8 +115,9 @@ struct BinRange {
 }
 
 impl BinRange {
-    fn range(self) -> Range<usize> {
-        self.first..self.first + self.count
+    /// The places one after those of the bins.
+    fn after(self) -> Range<usize> {
+        self.first + 1..self.first + self.count + 1
     }
 }
 
@@ -228,48 +242,56 @@ impl Placement {
     }
 
     /// Copies the sorted examples to their bins.
-    fn bins(&self, sorted: &[u32]) -> Bins {
-        let (offsets, num_tokens) = self.sizes();
-        let mut next = offsets.clone();
-        let mut indices = vec![0_i64; sorted.len()];
+    fn bins<Index: From<u32> + Clone>(&self, sorted: &[u32]) -> Bins<Index> {
+        let mut offsets = self.starts();
+        let mut indices = vec![Index::from(0); sorted.len()];
         let mut rest = sorted;
         for &Placed { bins, per_bin, .. } in &self.placed {
-            for next in next.get_mut(bins.range()).unwrap_or_default() {
+            for next in offsets.get_mut(bins.after()).unwrap_or_default() {
                 let (here, after) = rest.split_at_checked(per_bin).unwrap_or_default();
-                let places = indices.get_mut(*next..*next + per_bin).unwrap_or_default();
+                let start = usize::try_from(*next).unwrap_or(usize::MAX);
+                let places = indices.get_mut(start..).unwrap_or_default();
                 for (place, &index) in places.iter_mut().zip(here) {
-                    *place = i64::from(index);
+                    *place = Index::from(index);
                 }
-                *next += per_bin;
+                *next += as_i64(per_bin);
                 rest = after;
             }
         }
-        Bins {
-            indices,
-            offsets,
-            num_tokens,
-        }
+        Bins { indices, offsets }
     }
 
-    /// Where each bin begins and at the end the number of examples, and the tokens of each bin.
-    fn sizes(&self) -> (Vec<usize>, Vec<u64>) {
-        let mut offsets = vec![0; self.num_bins + 1];
+    /// At `i + 1`, where bin `i` begins. Whoever fills the bins moves each start to the end of its
+    /// bin, which is where the next one begins: then these are the offsets.
+    fn starts(&self) -> Vec<i64> {
+        let mut starts = vec![0; self.num_bins + 1];
+        for placed in &self.placed {
+            for size in starts.get_mut(placed.bins.after()).unwrap_or_default() {
+                *size += as_i64(placed.per_bin);
+            }
+        }
+        let mut start = 0;
+        for size in starts.iter_mut().skip(1) {
+            start += std::mem::replace(size, start);
+        }
+        starts
+    }
+
+    /// The tokens of each bin.
+    fn num_tokens(&self) -> Vec<u64> {
         let mut num_tokens = vec![0; self.num_bins];
         for placed in &self.placed {
-            let range = placed.bins.range();
-            for size in offsets.get_mut(range.clone()).unwrap_or_default() {
-                *size += placed.per_bin;
-            }
+            let range = placed.bins.first..placed.bins.first + placed.bins.count;
             for sum in num_tokens.get_mut(range).unwrap_or_default() {
                 *sum += placed.num_tokens;
             }
         }
-        let mut start = 0;
-        for size in &mut offsets {
-            start += std::mem::replace(size, start);
-        }
-        (offsets, num_tokens)
+        num_tokens
     }
+}
+
+fn as_i64(position: usize) -> i64 {
+    i64::try_from(position).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
@@ -278,9 +300,10 @@ mod tests {
 
     use super::*;
 
-    fn bins_of(bins: &Bins) -> Vec<Vec<usize>> {
-        let at = |&index: &i64| usize::try_from(index).unwrap();
-        let cut = |pair: &[usize]| bins.indices[pair[0]..pair[1]].iter().map(at).collect();
+    fn bins_of<Index: Copy + Into<i64>>(bins: &Bins<Index>) -> Vec<Vec<usize>> {
+        let at = |index: i64| usize::try_from(index).unwrap();
+        let indices: Vec<usize> = bins.indices.iter().map(|&index| at(index.into())).collect();
+        let cut = |pair: &[i64]| indices[at(pair[0])..at(pair[1])].to_vec();
         bins.offsets.windows(2).map(cut).collect()
     }
 
@@ -311,7 +334,8 @@ mod tests {
         let lengths = [5; 6];
         let order = [4, 0, 2, 5, 1, 3];
         let order = Order::permutation(&order, 6)?;
-        let bins = pack_in_order(&order, &lengths, 10, Overlong::Error)?;
+        let (bins, num_tokens) = pack_in_order(&order, &lengths, 10, Overlong::Error)?;
+        assert_eq!(num_tokens, [10; 3]);
         assert_eq!(bins_of(&bins), [[4, 0], [2, 5], [1, 3]]);
         let natural = pack(&lengths, 10, Overlong::Error)?;
         assert_eq!(bins_of(&natural), [[0, 1], [2, 3], [4, 5]]);
@@ -356,12 +380,15 @@ mod tests {
                 |capacity| (Just(u64::from(capacity)), prop::collection::vec(0..=capacity, 0..400))
             ),
         ) {
-            let packed = pack(&lengths, capacity, Overlong::Error)?;
-            let bins = bins_of(&packed);
+            let bins = bins_of(&pack(&lengths, capacity, Overlong::Error)?);
             let fill = bins.iter().map(|bin| bin.iter().map(|&row| u64::from(lengths[row])).sum());
             let mut fill: Vec<u64> = fill.collect();
             prop_assert!(fill.iter().all(|&fill| fill <= capacity));
-            prop_assert_eq!(&fill, &packed.num_tokens);
+            let order: Vec<i64> = (0..).take(lengths.len()).collect();
+            let order = Order::permutation(&order, lengths.len())?;
+            let (same, num_tokens) = pack_in_order(&order, &lengths, capacity, Overlong::Error)?;
+            prop_assert_eq!(&bins_of(&same), &bins);
+            prop_assert_eq!(&num_tokens, &fill);
             let mut expected = plain(&lengths, capacity);
             fill.sort_unstable();
             expected.sort_unstable();
@@ -379,7 +406,7 @@ mod tests {
         ) {
             let order = Order::permutation(&order, 200)?;
             let drop = Overlong::Drop;
-            let shuffled = bins_of(&pack_in_order(&order, &lengths, 25, drop)?);
+            let shuffled = bins_of(&pack_in_order(&order, &lengths, 25, drop)?.0);
             let natural = bins_of(&pack(&lengths, 25, drop)?);
             let lengths_of = |bins: &[Vec<usize>]| -> Vec<Vec<u32>> {
                 bins.iter().map(|bin| bin.iter().map(|&row| lengths[row]).collect()).collect()

@@ -28,11 +28,12 @@ impl<'a> Order<'a> {
                 expected: num_examples,
             });
         }
-        let mut seen = vec![false; num_examples];
+        let mut seen = vec![0_u64; num_examples.div_ceil(64)];
         for &index in indices {
             let slot = position(index, num_examples)?;
-            match seen.get_mut(slot) {
-                Some(seen) if !*seen => *seen = true,
+            let bit = 1 << (slot % 64);
+            match seen.get_mut(slot / 64) {
+                Some(seen) if *seen & bit == 0 => *seen |= bit,
                 _ => return Err(Error::RepeatedIndex { index }),
             }
         }

@@ -39,9 +39,3 @@ pub(crate) fn matrix<T: Element>(
         .map_err(|error| PyValueError::new_err(error.to_string()))?;
     Ok(PyArray2::from_owned_array(py, array).unbind())
 }
-
-/// Positions as numpy counts them.
-pub(crate) fn as_i64(positions: &[usize]) -> Vec<i64> {
-    let as_i64 = |&position: &usize| i64::try_from(position).unwrap_or(i64::MAX);
-    positions.iter().map(as_i64).collect()
-}

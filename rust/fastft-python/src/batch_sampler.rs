@@ -1,8 +1,5 @@
 //! `cut_batches` and `Batches` of the module: an order of examples cut into batches.
 
-use std::num::NonZeroUsize;
-
-use fastft_core::Error;
 use fastft_core::batch_sampler::{ArrangedPlan, BatchPlan, Batches, Steps, Tail};
 use fastft_core::sampler::Order;
 use numpy::{PyArray1, PyReadonlyArray1};
@@ -122,10 +119,11 @@ impl PyBatches {
         pad_tail: bool,
     ) -> PyResult<PyArrangedPlan> {
         let batch_order = slice(&batch_order, "batch_order")?;
+        let tail = if pad_tail { Tail::Pad } else { Tail::Drop };
         let arranged = enter(py, || {
             let order = Order::permutation(batch_order, self.0.num_movable())?;
-            self.0
-                .arranged(&order, steps(micro_batches_per_step, pad_tail)?)
+            let steps = Steps::new(micro_batches_per_step, tail)?;
+            self.0.arranged(&order, steps)
         })?;
         let ArrangedPlan { plan, repeated, .. } = arranged;
         Ok((
@@ -152,12 +150,4 @@ impl PyBatches {
         })?;
         Ok(Self(batches))
     }
-}
-
-fn steps(micro_batches: usize, pad_tail: bool) -> fastft_core::Result<Steps> {
-    let name = "micro_batches_per_step";
-    Ok(Steps {
-        micro_batches: NonZeroUsize::new(micro_batches).ok_or(Error::Zero { name })?,
-        tail: if pad_tail { Tail::Pad } else { Tail::Drop },
-    })
 }

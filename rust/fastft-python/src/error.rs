@@ -27,6 +27,7 @@ fn class(error: &Error) -> &'static str {
         | Error::RowTooLong { .. }
         | Error::AboveLimit { .. }
         | Error::TooManyExamples { .. }
+        | Error::AboveMost { .. }
         | Error::BatchTooLarge { .. }
         | Error::Zero { .. } => "ConfigurationError",
         Error::DamagedBlock { .. } => "DamagedFileError",

@@ -4,7 +4,7 @@ use fastft_core::packing::{Overlong, pack as pack_lengths};
 use numpy::{PyArray1, PyReadonlyArray1};
 use pyo3::prelude::*;
 
-use crate::array::{array, as_i64, slice};
+use crate::array::{array, slice};
 use crate::enter::enter;
 
 /// Bins in Python: the indices of all bins, and where each bin begins.
@@ -24,7 +24,7 @@ pub(crate) fn pack(
     let bins = enter(py, || {
         pack_lengths(lengths, max_length, overlong(drop_overlong))
     })?;
-    Ok((array(py, bins.indices), array(py, as_i64(&bins.offsets))))
+    Ok((array(py, bins.indices), array(py, bins.offsets)))
 }
 
 pub(crate) fn overlong(drop: bool) -> Overlong {

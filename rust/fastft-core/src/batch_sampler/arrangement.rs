@@ -21,13 +21,37 @@ pub enum Tail {
     Pad,
 }
 
+/// The most micro-batches of a step: a tail may have to be filled with as many.
+const MOST_MICRO_BATCHES: usize = 1 << 16;
+
 /// Steps of as many micro-batches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Steps {
-    /// Micro-batches in a step of the optimizer, over all ranks.
-    pub micro_batches: NonZeroUsize,
-    /// What happens to those that do not fill a step.
-    pub tail: Tail,
+    micro_batches: NonZeroUsize,
+    tail: Tail,
+}
+
+impl Steps {
+    /// Steps of `micro_batches`, over all ranks; with 1 the plan stays as it is drawn.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Zero`], [`Error::AboveMost`].
+    pub fn new(micro_batches: usize, tail: Tail) -> Result<Self> {
+        let name = "micro_batches_per_step";
+        if micro_batches > MOST_MICRO_BATCHES {
+            return Err(Error::AboveMost {
+                name,
+                found: micro_batches,
+                most: MOST_MICRO_BATCHES,
+            });
+        }
+        let micro_batches = NonZeroUsize::new(micro_batches).ok_or(Error::Zero { name })?;
+        Ok(Self {
+            micro_batches,
+            tail,
+        })
+    }
 }
 
 /// A plan, and what it is made of.
@@ -92,7 +116,11 @@ impl Batches {
         let mut batch_offsets = Vec::with_capacity(places.len() + 1);
         batch_offsets.push(0);
         for place in places {
-            indices.extend_from_slice(self.batch(place.batch));
+            indices.extend(
+                self.batch(place.batch)
+                    .iter()
+                    .map(|&index| i64::from(index)),
+            );
             batch_offsets.push(as_i64(indices.len()));
         }
         let total = |costs: &[u64]| {
@@ -111,10 +139,17 @@ impl Batches {
     }
 
     /// The examples of a batch.
-    fn batch(&self, batch: usize) -> &[i64] {
-        let start = self.offsets.get(batch).copied().unwrap_or(0);
-        let end = self.offsets.get(batch + 1).copied().unwrap_or(start);
-        self.indices.get(start..end).unwrap_or_default()
+    fn batch(&self, batch: usize) -> &[u32] {
+        let offset = |at: usize| {
+            self.offsets
+                .get(at)
+                .and_then(|&at| usize::try_from(at).ok())
+        };
+        let (start, end) = (offset(batch), offset(batch + 1));
+        let range = start.zip(end).map(|(start, end)| start..end);
+        range
+            .and_then(|range| self.indices.get(range))
+            .unwrap_or_default()
     }
 }
 
@@ -162,14 +197,7 @@ mod tests {
         let order = Order::permutation(&[0, 1, 2, 3, 4], 5)?;
         let batches = Batches::bucketed(&order, &LENGTHS, 8, 1, false)?;
         let order = Order::permutation(batch_order, batch_order.len())?;
-        let micro_batches = NonZeroUsize::new(micro_batches).unwrap();
-        batches.arranged(
-            &order,
-            Steps {
-                micro_batches,
-                tail,
-            },
-        )
+        batches.arranged(&order, Steps::new(micro_batches, tail)?)
     }
 
     #[test]
@@ -202,15 +230,20 @@ mod tests {
     fn a_shorter_batch_stays_the_last_of_its_step() -> Result<()> {
         let order = Order::permutation(&[1, 0, 2], 3)?;
         let batches = Batches::bucketed(&order, &[1, 1, 9], 8, 2, false)?;
-        let steps = Steps {
-            micro_batches: NonZeroUsize::MIN.saturating_add(1),
-            tail: Tail::Pad,
-        };
+        let steps = Steps::new(2, Tail::Pad)?;
         let arranged = batches.arranged(&Order::permutation(&[0], 1)?, steps)?;
         assert_eq!(arranged.plan.indices, [1, 0, 2]);
         let error = batches.arranged(&Order::permutation(&[0, 1], 2)?, steps);
         assert!(matches!(error, Err(Error::LengthMismatch { .. })));
         Ok(())
+    }
+
+    #[test]
+    fn steps_have_a_size() {
+        let name = "micro_batches_per_step";
+        assert_eq!(Steps::new(0, Tail::Drop), Err(Error::Zero { name }));
+        let error = Steps::new(usize::MAX, Tail::Pad);
+        assert!(matches!(error, Err(Error::AboveMost { .. })));
     }
 
     proptest! {
@@ -225,7 +258,7 @@ mod tests {
             let batches = Batches::within_tokens(&order, &lengths, 16, 30, Overlong::Error)?;
             let drawn: Vec<i64> = (0..).take(batches.len()).collect::<Vec<_>>().into_iter().rev().collect();
             let tail = if is_padded { Tail::Pad } else { Tail::Drop };
-            let steps = Steps { micro_batches: NonZeroUsize::new(micro_batches).unwrap(), tail };
+            let steps = Steps::new(micro_batches, tail)?;
             let arranged = batches.arranged(&Order::permutation(&drawn, drawn.len())?, steps)?;
             prop_assert_eq!(arranged.plan.len() % micro_batches, 0);
             let plan: Vec<&[i64]> =

@@ -7,6 +7,7 @@
 
 use std::num::NonZeroUsize;
 
+use super::as_i64;
 use crate::error::{Error, Result};
 use crate::length_sort::{Direction, LengthSort};
 use crate::packing::{self, Overlong};
@@ -16,9 +17,9 @@ use crate::sampler::{Order, OrderedLengths};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Batches {
     /// The examples of all batches, one batch after the other.
-    pub(super) indices: Vec<i64>,
+    pub(super) indices: Vec<u32>,
     /// Where each batch begins, and at the end the number of examples.
-    pub(super) offsets: Vec<usize>,
+    pub(super) offsets: Vec<i64>,
     /// The tokens of each batch.
     pub(super) num_tokens: Vec<u64>,
     /// The tokens of each batch with its padding.
@@ -108,12 +109,12 @@ impl Batches {
         max_tokens: u64,
         overlong: Overlong,
     ) -> Result<Self> {
-        let bins = packing::pack_in_order(order, lengths, max_tokens, overlong)?;
+        let (bins, num_tokens) = packing::pack_in_order(order, lengths, max_tokens, overlong)?;
         Ok(Self {
             indices: bins.indices,
             offsets: bins.offsets,
-            num_padded_tokens: bins.num_tokens.clone(),
-            num_tokens: bins.num_tokens,
+            num_padded_tokens: num_tokens.clone(),
+            num_tokens,
             has_remainder: false,
         })
     }
@@ -162,7 +163,7 @@ impl Cutter {
     }
 
     fn push(&mut self, index: u32, length: u32) {
-        self.batches.indices.push(index.into());
+        self.batches.indices.push(index);
         self.rows += 1;
         self.longest = self.longest.max(length);
         self.tokens += u64::from(length);
@@ -179,7 +180,7 @@ impl Cutter {
             return;
         }
         let batches = &mut self.batches;
-        batches.offsets.push(batches.indices.len());
+        batches.offsets.push(as_i64(batches.indices.len()));
         batches.num_tokens.push(self.tokens);
         batches
             .num_padded_tokens
@@ -204,10 +205,14 @@ fn sorted_windows(
     window: NonZeroUsize,
     mut take: impl FnMut(u32, u32),
 ) {
-    let mut sort = LengthSort::default();
+    let (mut sort, mut gathered) = (LengthSort::default(), Vec::new());
     let directions = [Direction::Rising, Direction::Falling].into_iter().cycle();
     for (window, direction) in examples.windows(window).zip(directions) {
-        sort.sort(window.examples(), direction);
+        // The lengths lie far apart: they are fetched once.
+        gathered.clear();
+        gathered.extend(window.examples());
+        let lengths = gathered.iter().map(|&(_, length)| length);
+        sort.sort(lengths, gathered.iter().copied(), direction);
         for (index, length) in sort.examples() {
             take(index, length);
         }
@@ -225,8 +230,9 @@ mod tests {
     use super::*;
 
     fn rows(batches: &Batches) -> Vec<Vec<usize>> {
-        let at = |&index: &i64| usize::try_from(index).unwrap();
-        let cut = |pair: &[usize]| batches.indices[pair[0]..pair[1]].iter().map(at).collect();
+        let at = |offset: i64| usize::try_from(offset).unwrap();
+        let indices: Vec<usize> = batches.indices.iter().map(|&row| at(row.into())).collect();
+        let cut = |pair: &[i64]| indices[at(pair[0])..at(pair[1])].to_vec();
         batches.offsets.windows(2).map(cut).collect()
     }
 
