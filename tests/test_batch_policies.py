@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fastft
-from fastft.data.batch_plan import RepeatedBatch
+from fastft.data.batch_plan import BatchPlan, RepeatedBatch
 from fastft.data.batch_sampler import BatchSampler
 from fastft.data.token_dataset import TokenDataset
 
@@ -188,7 +188,7 @@ def test_a_stock_loader_takes_it(policy: str) -> None:
 @pytest.mark.parametrize("num_ranks", [1, 2, 3])
 def test_accelerates_sharding_loses_nothing(policy: str, num_ranks: int) -> None:
     sampler = make(LENGTHS, policy)
-    assert sampler.batch_size == (4 if policy == "bucketed" else None)
+    assert sampler.batch_size is None
     assert sampler.drop_last is False
     shards = [
         BatchSamplerShard(sampler, num_ranks, rank, even_batches=False) for rank in range(num_ranks)
@@ -351,3 +351,32 @@ def test_a_policy_by_length_needs_lengths(policy: str) -> None:
         make([{"input_ids": [1, 2]}], policy)
     with pytest.raises(fastft.DataError, match="a TokenDataset"):
         make(torch.utils.data.TensorDataset(torch.zeros(3)), policy)
+
+
+@pytest.mark.parametrize("policy", ["tokens", "packed"])
+def test_steady_epochs_have_one_number_of_batches(policy: str) -> None:
+    lengths = np.random.default_rng(5).integers(1, 40, 300)
+    options: dict[str, Any] = {"max_tokens": 60, "micro_batches_per_step": 2, "window": 50}
+    if policy == "packed":
+        del options["window"]
+    plain, steady = (BatchSampler(lengths, policy, tail="pad", **options) for _ in range(2))
+    steady.steady(6)
+    most = max(len(plain.plan(epoch)) for epoch in range(6))
+    for epoch in range(6):
+        steady.set_epoch(epoch)
+        plan, own = steady.plan(), plain.plan(epoch)
+        assert len(steady) == len(plan) == most
+        assert plan[: len(own)] == own[:]
+        assert all(isinstance(batch, RepeatedBatch) for batch in plan[len(own) :])
+        assert plan.num_repeated == own.num_repeated + most - len(own)
+        weighted = [row for batch in plan if not isinstance(batch, RepeatedBatch) for row in batch]
+        assert sorted(weighted) == list(range(300))
+
+
+def test_a_plan_may_be_filled_with_more_than_it_has() -> None:
+    plan = BatchPlan(np.array([2, 0, 1]), np.array([0, 2, 3]))
+    assert plan.filled(7)[:] == [[2, 0], [1], [2, 0], [1], [2, 0], [1], [2, 0]]
+    assert plan.filled(7).num_repeated == 5
+    assert plan.filled(2) is plan
+    empty = BatchPlan(np.empty(0, np.int64), np.zeros(1, np.int64))
+    assert len(empty.filled(3)) == 0

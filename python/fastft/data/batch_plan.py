@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, overload
 
 import numpy as np
@@ -61,6 +61,32 @@ class BatchPlan(Sequence[list[int]]):
         batch: list[int] = self.indices[start:end].tolist()
         is_repeated = self.repeated is not None and self.repeated[position]
         return RepeatedBatch(batch) if is_repeated else batch
+
+    def filled(self, num_batches: int) -> BatchPlan:
+        """Gives the plan with earlier batches repeated until it has `num_batches`.
+
+        A plan that has as many or more stays as it is, and so does one of no batch.
+
+        Example:
+            >>> BatchPlan(np.array([2, 0, 1]), np.array([0, 2, 3])).filled(3)[2]
+            [2, 0]
+        """
+        num_missing = num_batches - len(self)
+        if num_missing <= 0 or not len(self):
+            return self
+        again = np.resize(np.arange(len(self)), num_missing)
+        sizes = np.concatenate([np.diff(self.batch_offsets), np.diff(self.batch_offsets)[again]])
+        rows = [self.indices, *(np.asarray(self[position], np.int64) for position in again)]
+        return replace(
+            self,
+            indices=np.concatenate(rows),
+            batch_offsets=np.concatenate([[0], np.cumsum(sizes)]),
+            repeated=np.arange(num_batches) >= len(self)
+            if self.repeated is None
+            else np.concatenate([self.repeated, np.ones(num_missing, np.bool_)]),
+            num_tokens=None,
+            num_padded_tokens=None,
+        )
 
     @property
     def num_repeated(self) -> int:

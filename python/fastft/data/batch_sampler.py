@@ -66,8 +66,9 @@ class BatchSampler(torch.utils.data.Sampler[list[int]]):
         drop_last: Whether a shorter last batch is left out.
 
     Attributes:
-        batch_size: As given; None for `tokens` and `packed`, which tells accelerate that batches
-            differ in size.
+        batch_size: As given for `random` and `sequential`, else None, which tells accelerate that
+            batches differ in size and that no rows are missing from the last one.
+        num_batches: What `steady` settled; None where every epoch has as many as its plan.
 
     Raises:
         ConfigurationError: A policy that does not exist, a setting that it does not take, or an
@@ -110,7 +111,8 @@ class BatchSampler(torch.utils.data.Sampler[list[int]]):
             drop_last,
         )
         self.policy = policy
-        self.batch_size = batch_size
+        self.batch_size = None if self.settings.by_length else batch_size
+        self.num_batches: int | None = None
         self.max_tokens = max_tokens
         self.drop_last = drop_last
         self.seed = seed
@@ -135,10 +137,29 @@ class BatchSampler(torch.utils.data.Sampler[list[int]]):
             return self._cut_order(epoch)
         if self._cached is None or self._cached[:2] != (epoch, self.seed):
             plan = self._cut_by_length(epoch, self._lengths)
+            if self.num_batches is not None:
+                plan = plan.filled(self.num_batches)
             if epoch != self.epoch:
                 return plan
             self._cached = (epoch, self.seed, plan)
         return self._cached[2]
+
+    def steady(self, num_epochs: int) -> BatchSampler:
+        """Gives every epoch as many batches as the longest of the first `num_epochs` has.
+
+        The number of batches by a budget differs a little from epoch to epoch, and a trainer counts
+        the steps of a run by the first. Shorter epochs are filled up with `RepeatedBatch`es.
+
+        Returns:
+            The sampler itself.
+        """
+        if self._lengths is not None and self.settings.max_tokens is not None:
+            self.num_batches = None
+            self._cached = None
+            lengths = [len(self.plan(epoch)) for epoch in range(max(1, num_epochs))]
+            self.num_batches = max(lengths)
+            self._cached = None
+        return self
 
     def fingerprint(self) -> str:
         """Gives a short hash of what plans depend on, the epoch aside.
@@ -159,9 +180,9 @@ class BatchSampler(torch.utils.data.Sampler[list[int]]):
         return iter(self.plan())
 
     def __len__(self) -> int:
-        if self.batch_size is None:
-            return len(self.plan())
-        full, rest = divmod(self.num_examples, self.batch_size)
+        if self.settings.batch_size is None:
+            return self.num_batches or len(self.plan())
+        full, rest = divmod(self.num_examples, self.settings.batch_size)
         batches = full + int(rest > 0 and not self.drop_last)
         step = int(self.settings.micro_batches_per_step)
         return (batches + step - 1 if self.settings.tail == "pad" else batches) // step * step
