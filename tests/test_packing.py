@@ -162,6 +162,18 @@ def test_lengths_come_in_many_forms() -> None:
     assert fastft.pack(TokenDataset(ids, offsets), 10)[:] == expected
 
 
+class Miscounted(torch.utils.data.Dataset[int]):
+    lengths = (3, 4)
+
+    def __len__(self) -> int:
+        return 3
+
+
+def test_a_dataset_knows_the_length_of_each_row() -> None:
+    with pytest.raises(fastft.DataError, match="2 lengths of 3 rows"):
+        pack(Miscounted(), 10)
+
+
 def test_later_changes_of_the_lengths_do_not_reach_the_plan() -> None:
     lengths = np.array([3, 7, 2], np.uint32)
     plan = pack(lengths, 10)

@@ -45,6 +45,8 @@ def checked_lengths(given: Any) -> NDArray[np.uint32]:
         raise _no_lengths(str(error)) from error
     if array.ndim != 1:
         raise _no_lengths(f"values of shape {array.shape}")
+    if len(array) != len(given):
+        raise _no_lengths(f"{len(array)} lengths of {len(given)} rows")
     if array.size == 0:
         return np.empty(0, np.uint32)
     if array.dtype.kind not in "iu":
