@@ -37,7 +37,7 @@ def dataset() -> TokenDataset:
 
 
 def assert_same(ours: Any, stock: Any) -> None:
-    assert type(ours) is type(stock)
+    assert isinstance(ours, type(stock))
     assert list(ours) == list(stock)
     for name, expected in stock.items():
         assert isinstance(ours[name], torch.Tensor)

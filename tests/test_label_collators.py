@@ -16,6 +16,7 @@ from fastft.data.ragged_column import RaggedColumn
 from fastft.data.seq2seq_collator import DataCollatorForSeq2Seq
 from fastft.data.token_dataset import TokenDataset
 from fastft.errors import ColumnError
+from tests.masking import masked
 from tests.test_collator import assert_same
 from tests.tiny import sentences, tiny_tokenizer
 
@@ -153,35 +154,93 @@ def test_masks_depend_on_seed_epoch_and_row_alone(plain):
     assert fixed != all_rows
 
 
-class LargeVocabulary:
-    """What the collator asks a tokenizer when it masks."""
+def row_batches():
+    """Rows in two widths of ids, of many lengths, none among them."""
+    rng = np.random.default_rng(5)
+    for dtype in (np.uint16, np.uint32):
+        lengths = rng.integers(0, 40, 60)
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.uint64)
+        yield TokenDataset(rng.integers(0, len(HF), lengths.sum()).astype(dtype), offsets)
 
-    all_special_ids = (0, 1)
-    mask_token = "[MASK]"
-    mask_token_id = 1
 
-    def __len__(self):
-        return 30_000
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize(("seed", "epoch"), [(3, 0), (-1, 7), (2**64 + 5, 2**32)])
+@pytest.mark.parametrize("shares", [(0.15, 0.8, 0.1), (0.5, 0.3, 0.6), (1.0, 0.0, 1.0), (1, 0, 0)])
+def test_masks_are_those_of_the_plain_reference(side, seed, epoch, shares):
+    hf = tokenizer_with(padding_side=side)
+    names = ("mlm_probability", "mask_replace_prob", "random_replace_prob")
+    options = dict(zip(names, shares, strict=True))
+    collator = DataCollatorForLanguageModeling(hf, seed=seed, **options)
+    collator.set_epoch(epoch)
+    unmasked = DataCollatorForLanguageModeling(hf, mlm=False)
+    for dataset in row_batches():
+        for rows in ([5, 59, 0, 5], np.arange(60), [int(dataset.lengths.argmax())]):
+            features = dataset.__getitems__(rows)
+            assert collator.why_not_rust(features) is None
+            plain = unmasked(features)
+            ids, mask = plain["input_ids"].numpy(), plain["attention_mask"].numpy()
+            expected = masked(ids, mask, features.indices, hf, seed, epoch, shares)
+            found = collator(features)
+            assert list(found) == list(plain)
+            assert np.array_equal(found["input_ids"].numpy(), expected[0])
+            assert np.array_equal(found["labels"].numpy(), expected[1])
+            assert np.array_equal(found["attention_mask"].numpy(), mask)
+
+
+def test_what_is_changed_between_two_masked_batches_is_seen(plain):
+    hf = tokenizer_with()
+    collator = DataCollatorForLanguageModeling(hf, seed=3, mlm_probability=1.0)
+    features = plain.__getitems__(ROWS)
+    before = collator(features)
+    collator.mask_replace_prob, collator.random_replace_prob = 1.0, 0.0
+    assert set(collator(features)["input_ids"].unique().tolist()) & {hf.mask_token_id}
+    hf.mask_token = "[UNK]"
+    changed = collator(features)["input_ids"]
+    assert hf.convert_tokens_to_ids("[UNK]") in changed
+    assert HF.mask_token_id not in changed
+    collator.mask_replace_prob, collator.random_replace_prob = 0.0, 1.0
+    few = collator(features)["input_ids"].max()
+    hf.add_tokens([f"new{number}" for number in range(100_000)])
+    assert collator(features)["input_ids"].max() > few
+    collator.mlm_probability = 0.01
+    assert collator(features).num_loss_tokens < before.num_loss_tokens
+    torch.manual_seed(1)
+    collator.seed, collator.mlm_probability = None, 0.5
+    first = collator(features)["labels"]
+    torch.manual_seed(2)
+    assert not torch.equal(collator(features)["labels"], first)
+
+
+def large_vocabulary() -> Any:
+    hf = tokenizer_with()
+    hf.add_tokens([f"word{number}" for number in range(30_000 - len(hf))])
+    return hf
 
 
 def test_masks_have_the_shares_of_the_stock_collator():
     """10^6 positions, three standard deviations."""
-    collator = DataCollatorForLanguageModeling(LargeVocabulary(), seed=1)
-    ids = np.full((2_000, 512), 29_999)
-    ids[:, 0] = 0
-    masked, labels = collator.masked(ids, np.ones_like(ids), np.arange(2_000))
+    hf = large_vocabulary()
+    assert len(hf) == 30_000
+    cls, num_rows, width = hf.cls_token_id, 2_000, 512
+    ids = np.full((num_rows, width), 29_999, np.uint16)
+    ids[:, 0] = cls
+    offsets = np.arange(0, num_rows * width + 1, width, dtype=np.uint64)
+    dataset = TokenDataset(ids.reshape(-1), offsets)
+    collator = DataCollatorForLanguageModeling(hf, seed=1)
+    batch = collator(dataset.__getitems__(np.arange(num_rows)))
+    found, labels = batch["input_ids"].numpy(), batch["labels"].numpy()
     assert (labels[:, 0] == -100).all()
     chosen = labels != -100
-    assert (masked[~chosen] == ids[~chosen]).all()
-    count, positions = chosen.sum(), 2_000 * 511
-    kinds = masked[chosen]
-    for found, share, number in [
+    assert (found[~chosen] == ids[~chosen]).all()
+    count, positions = chosen.sum(), num_rows * (width - 1)
+    kinds = found[chosen]
+    for number, share, among in [
         (count, 0.15, positions),
-        ((kinds == 1).sum(), 0.8, count),
+        ((kinds == hf.mask_token_id).sum(), 0.8, count),
         ((kinds == 29_999).sum(), 0.1, count),
     ]:
-        assert abs(found - share * number) < 3 * (number * share * (1 - share)) ** 0.5
-    words = kinds[(kinds != 1) & (kinds != 29_999)]
+        assert abs(number - share * among) < 3 * (among * share * (1 - share)) ** 0.5
+    words = kinds[(kinds != hf.mask_token_id) & (kinds != 29_999)]
     assert abs(words.mean() - 15_000) < 3 * 30_000 / (12 * len(words)) ** 0.5
 
 

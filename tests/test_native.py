@@ -54,10 +54,12 @@ def test_arrays_have_the_types_of_the_stub(rust: _fastft.Tokenizer) -> None:
     assert encoded.second_segment_starts.dtype == np.uint32
     assert encoded.flat_type_ids is None
     dataset = _fastft.TokenDataset(encoded.ids, encoded.row_offsets)
-    ids, mask, type_ids = dataset.collate(np.array([1, 0]), pad_token_id=0)
-    assert (ids.dtype, mask.dtype, type_ids) == (np.int64, np.int64, None)
-    assert ids.shape == mask.shape == (2, 6)
-    assert ids.flags.writeable
+    batch = dataset.collate(np.array([1, 0]), _fastft.Recipe.padded(pad_token_id=0))
+    assert list(batch) == ["input_ids", "attention_mask"]
+    for array in batch.values():
+        assert array.dtype == np.int64
+        assert array.shape == (2, 6)
+        assert array.flags.writeable
     assert dataset.longest(np.array([1])) == 4
     assert dataset.longest(np.array([1, 0])) == 6
     indices, offsets, repeated, *_ = arranged_in_steps_of(1)
@@ -104,6 +106,11 @@ def test_arrays_have_the_types_of_the_stub(rust: _fastft.Tokenizer) -> None:
         (lambda: collate([0], width=2**62, rows=8), errors.ConfigurationError, "memory"),
         (lambda: collate([0], pad_to_multiple_of=0), errors.ConfigurationError, "at least 1"),
         (lambda: collate([0], padding_side="top"), ValueError, "'left' or 'right'"),
+        (lambda: collate([0], columns=["a"]), errors.ColumnError, 'no column "a"'),
+        (lambda: labelled([0, 2]), errors.ColumnError, "row 0: a row of 2 tokens has 3 labels"),
+        (lambda: labelled([0, 2], labels=np.zeros(1, np.int64)), errors.ColumnError, "a run of"),
+        (lambda: labelled([0, 1, 2]), errors.DataError, "1 entries, 2 belong here"),
+        (lambda: with_numbers([1, 2]), errors.DataError, "2 entries, 1 belong here"),
     ],
 )
 def test_errors_are_those_of_fastft(call: Any, error: type[Exception], part: str) -> None:
@@ -132,7 +139,21 @@ def dataset(offsets: list[int], **options: Any) -> _fastft.TokenDataset:
 
 
 def collate(indices: list[int], rows: int = 1, **options: Any) -> Any:
-    return dataset([0, 2]).collate(np.array(indices * rows), pad_token_id=0, **options)
+    recipe = _fastft.Recipe.padded(pad_token_id=0, **options)
+    return dataset([0, 2]).collate(np.array(indices * rows), recipe)
+
+
+def labelled(offsets: list[int], labels: Any = None) -> Any:
+    three = (np.array([1, 2, 3], np.int32), np.array([0, 3]))
+    columns = {"labels": three if labels is None else labels}
+    beside = _fastft.Labels.from_column("labels", pad_token_id=-100, as_wide_as_inputs=True)
+    recipe = _fastft.Recipe.padded(pad_token_id=0, labels=beside)
+    return dataset(offsets).with_columns(columns).collate(np.array([0]), recipe)
+
+
+def with_numbers(numbers: list[int]) -> Any:
+    recipe = _fastft.Recipe.padded(pad_token_id=0)
+    return dataset([0, 2]).collate(np.array([0]), recipe, np.array(numbers))
 
 
 def test_arrays_of_another_type_are_a_type_error(rust: _fastft.Tokenizer) -> None:
@@ -174,7 +195,19 @@ def test_a_dataset_reads_arrays_that_became_wrong_without_harm() -> None:
     checked = _fastft.TokenDataset(np.array([5, 6], np.uint32), offsets)
     offsets[1] = 2**40
     with pytest.raises(errors.DataError, match="offset"):
-        checked.collate(np.array([0]), pad_token_id=0)
+        checked.collate(np.array([0]), _fastft.Recipe.padded(pad_token_id=0))
+
+
+def test_columns_that_became_wrong_are_read_without_harm() -> None:
+    offsets = np.array([0, 2])
+    columns = {"labels": (np.array([1, 2], np.int32), offsets)}
+    checked = dataset([0, 2]).with_columns(columns)
+    labels = _fastft.Labels.from_column("labels", pad_token_id=0, as_wide_as_inputs=False)
+    recipe = _fastft.Recipe.padded(pad_token_id=0, labels=labels)
+    for wrong in (2**40, -1):
+        offsets[1] = wrong
+        with pytest.raises(errors.DataError, match="offset"):
+            checked.collate(np.array([0]), recipe)
 
 
 def test_many_threads_encode_at_once(rust: _fastft.Tokenizer) -> None:

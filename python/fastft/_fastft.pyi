@@ -1,6 +1,6 @@
 """The Rust core of fastft."""
 
-from typing import final
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,10 +9,13 @@ __all__ = [
     "TOKENIZERS_VERSION",
     "Batches",
     "EncodedColumn",
+    "Labels",
+    "Recipe",
     "TokenDataset",
     "Tokenizer",
     "__version__",
     "cut_batches",
+    "loss_positions",
     "pack",
     "text_buffers",
 ]
@@ -130,17 +133,150 @@ class TokenDataset:
     def longest(self, indices: NDArray[np.int64]) -> int:
         """The length of the longest row among `indices`; zero when there is none."""
 
+    def with_columns(self, columns: dict[str, Any]) -> TokenDataset:
+        """The same arrays with columns beside them, by name.
+
+        Args:
+            columns: int64 or float32 arrays with an entry a row, of any shape; or pairs of values
+                int32 (N,) and offsets int64 (rows + 1,), a run of numbers a row.
+
+        Raises:
+            DataError: A column does not fit the rows.
+        """
+
     def collate(
         self,
         indices: NDArray[np.int64],
+        recipe: Recipe,
+        numbers: NDArray[np.int64] | None = None,
+    ) -> dict[str, Any]:
+        """Makes a batch of the rows named by `indices`.
+
+        Args:
+            indices: int64 (B,): which rows.
+            recipe: How the batch is made.
+            numbers: int64 (B,): the numbers by which rows draw their masks; `indices` when None.
+
+        Returns:
+            New arrays by name, in this order, those that the recipe asks for. Padded: `input_ids`,
+            `token_type_ids`, `attention_mask` int64 (B, T); the columns, their own type, (B, ...);
+            `labels` int64 (B, T), or of a width of their own. Flattened: `input_ids`, `labels`,
+            `position_ids` int64 (1, N), `seq_idx` int32 (1, N), `cu_seq_lens_q` and
+            `cu_seq_lens_k` int32 (rows + 1,), `max_length_q` and `max_length_k` as numbers.
+
+        Raises:
+            DataError: A row does not exist.
+            ColumnError: A column does not exist, or its rows do not have the form that is needed.
+            ConfigurationError: A row is longer than `width`, or there is no memory for the batch.
+        """
+
+@final
+class Labels:
+    """Where the labels of padded batches come from; it never changes."""
+
+    @staticmethod
+    def from_ids() -> Labels:
+        """The token ids themselves, -100 at padding."""
+
+    @staticmethod
+    def masked(
+        *,
+        seed: int,
+        epoch: int,
+        probability: float,
+        mask_replace_prob: float,
+        random_replace_prob: float,
+        mask_token_id: int,
+        vocab_size: int,
+        special_ids: list[int],
+    ) -> Labels:
+        """The tokens that are masked, -100 elsewhere.
+
+        What happens to a token is a pure function of seed, epoch, the number of its row, and its
+        position in the row (`fastft.data.counter_random` has the function).
+
+        Args:
+            seed: From 0 up to 2**64.
+            epoch: From 0 up to 2**64.
+            probability: The share of tokens that are predicted.
+            mask_replace_prob: The share of those that the mask token replaces.
+            random_replace_prob: The share of those that a random token replaces.
+            mask_token_id: The mask token.
+            vocab_size: Random tokens are below this.
+            special_ids: Tokens that are never predicted.
+        """
+
+    @staticmethod
+    def from_column(name: str, *, pad_token_id: int, as_wide_as_inputs: bool) -> Labels:
+        """A column whose rows are runs of labels.
+
+        Args:
+            name: The column.
+            pad_token_id: What pads it.
+            as_wide_as_inputs: Whether its matrix has the width of the ids (a label for each token);
+                otherwise that of its longest row, rounded up like the ids.
+        """
+
+@final
+class Recipe:
+    """How batches are made. It never changes, knows no dataset, and serves any thread."""
+
+    @staticmethod
+    def padded(
         *,
         pad_token_id: int,
         pad_token_type_id: int | None = None,
+        attention_mask: bool = True,
         width: int | None = None,
         pad_to_multiple_of: int | None = None,
         padding_side: str = "right",
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64] | None]:
-        """Gathers and pads the rows named by `indices`; without `width` to the longest of them."""
+        labels: Labels | None = None,
+        columns: list[str] = ...,
+    ) -> Recipe:
+        """Rows are padded to one width.
+
+        Args:
+            pad_token_id: What pads the ids.
+            pad_token_type_id: What pads the type ids; the batch has none when None.
+            attention_mask: Whether the batch has an attention mask.
+            width: The width of a batch; that of its longest row when None.
+            pad_to_multiple_of: The width is rounded up to a multiple of this.
+            padding_side: "right" or "left".
+            labels: Where labels of tokens come from.
+            columns: The names of the columns to gather, which have as many numbers in every row.
+        """
+
+    @staticmethod
+    def flattened(
+        *,
+        separator_id: int = ...,
+        position_ids_start: int | None = None,
+        seq_idx: bool = False,
+        cu_seq_lens: bool = False,
+        labels: str | None = None,
+    ) -> Recipe:
+        """Rows are laid end to end, those without tokens left out.
+
+        Args:
+            separator_id: The label of the first token of each row; -100 by default.
+            position_ids_start: The position of that token; the batch has no positions when None.
+            seq_idx: Whether the batch has `seq_idx`.
+            cu_seq_lens: Whether the batch has `cu_seq_lens_q` and its kin.
+            labels: A column with a label for each token; the ids themselves when None.
+        """
+
+def loss_positions(
+    labels: NDArray[np.int64], *, predicts_next: bool = False
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Finds the supervised positions of a matrix of labels.
+
+    Args:
+        labels: int64 (B, T), contiguous.
+        predicts_next: Whether a position predicts the next label of its row, not its own.
+
+    Returns:
+        int64 (N,): `row * T + t` of each position whose label is not -100; int64 (N,): that label.
+    """
 
 def cut_batches(
     order: NDArray[np.int64],

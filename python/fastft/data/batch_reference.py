@@ -36,6 +36,9 @@ class BatchReference(list[dict[str, Any]]):
     dataset: TokenDataset
     indices: NDArray[np.int64]
     """int64 (B,): the rows, none of them negative."""
+    rows: NDArray[np.int64]
+    """int64 (B,): the numbers by which they draw what is random: the same, unless the dataset holds
+    changed copies of rows of another."""
     longest: int
     """The length of the longest of them; zero when there is none."""
     is_untouched: bool
@@ -45,6 +48,7 @@ class BatchReference(list[dict[str, Any]]):
         super().__init__()
         self.dataset = dataset
         self.indices, self.longest = _checked_indices(indices, dataset)
+        self.rows = self.indices
         self.is_untouched = True
 
     def __len__(self) -> int:

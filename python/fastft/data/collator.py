@@ -8,18 +8,14 @@ transformers does the work. Both give the same batch: keys, their order, dtypes,
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import transformers
 
-from fastft.data.padding import RustPadding, as_batch, column_tensors
-from fastft.data.token_dataset import BatchReference, TokenDataset
+from fastft.data.batch import padded_batch
+from fastft.data.padding import RustPadding
+from fastft.data.token_dataset import BatchReference
 from fastft.data.tokenizer import Tokenizer
-
-if TYPE_CHECKING:
-    import numpy as np
-    import torch
-    from numpy.typing import NDArray
 
 
 @dataclass
@@ -49,23 +45,17 @@ class DataCollatorWithPadding(RustPadding, transformers.DataCollatorWithPadding)
 
         Returns:
             A `BatchEncoding` of tensors: `input_ids`, `token_type_ids`, `attention_mask` int64
-            (B, T), and the columns, (B,) each.
+            (B, T), and the columns (labels; the start and end positions of answers), (B,) each.
         """
         if isinstance(features, BatchReference):
-            batch = self.padded_inputs(features)
-            if batch is not None:
-                return self._with_columns(batch, features.dataset, features.indices)
+            tensors = self.rust_tensors(features)
+            if tensors is not None:
+                # Renamed in the way of the stock collator: at the end, and over what is there.
+                for name in ("label", "label_ids"):
+                    if name in tensors:
+                        tensors["labels"] = tensors.pop(name)
+                return padded_batch(tensors, features.rows)
         return super().__call__(features)
-
-    def _with_columns(
-        self, batch: dict[str, torch.Tensor], dataset: TokenDataset, indices: NDArray[np.int64]
-    ) -> Any:
-        batch.update(column_tensors(dataset, indices))
-        # Renamed in the way of the stock collator: at the end, and over what is there.
-        for name in ("label", "label_ids"):
-            if name in batch:
-                batch["labels"] = batch.pop(name)
-        return as_batch(batch, indices)
 
 
 @dataclass

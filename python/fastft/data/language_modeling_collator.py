@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 import torch
 import transformers
 
-from fastft.data import counter_random
-from fastft.data.padding import IGNORE_INDEX, RustPadding, as_batch, column_tensors
+from fastft import _fastft
+from fastft.data.batch import padded_batch, supervise
+from fastft.data.padding import RustPadding
+from fastft.data.rust_collator import IGNORE_INDEX
 from fastft.data.token_dataset import BatchReference, TokenDataset
 from fastft.data.tokenizer import Tokenizer
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 EVALUATION_EPOCH = 2**32
 """The epoch of every evaluation: its masks never change, and are those of no training epoch."""
@@ -69,12 +67,14 @@ class DataCollatorForLanguageModeling(RustPadding, transformers.DataCollatorForL
         """Pads `features`: a `BatchReference`, or a list of dicts or of lists of ids.
 
         Returns:
-            A `BatchEncoding`: the model's inputs and `labels`, int64 (B, T) each.
+            A `Batch`: the model's inputs and `labels`, int64 (B, T) each.
         """
         if return_tensors in (None, "pt") and isinstance(features, BatchReference):
-            inputs = self.padded_inputs(features)
-            if inputs is not None:
-                return self._with_labels(inputs, features.dataset, features.indices)
+            tensors = self.rust_tensors(features)
+            if tensors is not None:
+                made = padded_batch(tensors, features.rows)
+                supervise(made, tensors["labels"], predicts_next=not self.mlm)
+                return made
         batch = super().__call__(features, return_tensors)
         if not self.mlm and "attention_mask" in batch:
             mask = batch["attention_mask"]
@@ -84,6 +84,8 @@ class DataCollatorForLanguageModeling(RustPadding, transformers.DataCollatorForL
     def _unknown_option(self) -> str | None:
         if self.mlm and self.whole_word_mask:
             return "whole_word_mask is left to stock"
+        if self.mlm and self.tokenizer.mask_token_id is None:
+            return "the tokenizer has no mask token"
         return super()._unknown_option()
 
     def _unknown_column(self, dataset: TokenDataset) -> str | None:
@@ -93,49 +95,24 @@ class DataCollatorForLanguageModeling(RustPadding, transformers.DataCollatorForL
             return "the dataset has no attention mask"
         return super()._unknown_column(dataset)
 
-    def _with_labels(
-        self, batch: dict[str, torch.Tensor], dataset: TokenDataset, indices: NDArray[np.int64]
-    ) -> Any:
-        batch.update(column_tensors(dataset, indices))
-        ids, mask = batch["input_ids"], batch["attention_mask"]
-        labels = torch.where(mask.bool(), ids, IGNORE_INDEX)
-        if self.mlm:
-            arrays = self.masked(ids.numpy(), mask.numpy(), indices)
-            batch["input_ids"], labels = map(torch.from_numpy, arrays)
-        batch["labels"] = labels
-        return as_batch(batch, indices)
+    def _settings(self) -> tuple[Any, ...]:
+        settings = super()._settings()
+        return (*settings, *self._masking().values()) if self.mlm else (*settings, False)
 
-    def masked(
-        self, ids: NDArray[np.int64], attention_mask: NDArray[np.int64], rows: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Masks tokens.
+    def _labels(self, dataset: TokenDataset) -> _fastft.Labels:
+        return _fastft.Labels.masked(**self._masking()) if self.mlm else _fastft.Labels.from_ids()
 
-        Args:
-            ids: int64 (B, T): padded token ids.
-            attention_mask: int64 (B, T): 1 for tokens, 0 for padding.
-            rows: int64 (B,): which rows of the data set these are.
-
-        Returns:
-            Ids with the masks in place, and labels, -100 where nothing is predicted; int64 (B, T).
-        """
-        line, column = np.nonzero(attention_mask)
-        # Counted from the first token of the row, so that the padding side does not matter.
-        positions = column - np.argmax(attention_mask, axis=1)[line]
+    def _masking(self) -> dict[str, Any]:
+        """How tokens are masked, in the words of `_fastft.Labels.masked`."""
+        hf = self.tokenizer
         seed = torch.initial_seed() if self.seed is None else self.seed
-        chosen_bits = counter_random.bits(seed, self.epoch, rows[line], positions)
-        tokens = ids[line, column]
-        may = ~np.isin(tokens, self.tokenizer.all_special_ids)
-        chosen = may & (counter_random.uniform(chosen_bits) < self.mlm_probability)
-        labels = np.full_like(ids, IGNORE_INDEX)
-        labels[line[chosen], column[chosen]] = tokens[chosen]
-
-        kind_bits = counter_random.mix(chosen_bits[chosen])
-        kind = counter_random.uniform(kind_bits)
-        replaced = tokens[chosen]
-        random_token = counter_random.below(counter_random.mix(kind_bits), len(self.tokenizer))
-        is_random = kind < self.mask_replace_prob + self.random_replace_prob
-        replaced = np.where(is_random, random_token, replaced)
-        replaced = np.where(kind < self.mask_replace_prob, self.tokenizer.mask_token_id, replaced)
-        masked = ids.copy()
-        masked[line[chosen], column[chosen]] = replaced
-        return masked, labels
+        return {
+            "seed": seed % 2**64,
+            "epoch": self.epoch,
+            "probability": self.mlm_probability,
+            "mask_replace_prob": self.mask_replace_prob,
+            "random_replace_prob": self.random_replace_prob,
+            "mask_token_id": hf.mask_token_id,
+            "vocab_size": len(hf),
+            "special_ids": [token for token in hf.all_special_ids if token is not None],
+        }

@@ -1,29 +1,26 @@
-"""Padding in Rust: when it can be done, and the padded inputs of a batch.
+"""Padding in Rust: when it can be done, and the recipe of a padded batch.
 
-Every collator of ours pads through this mixin, and hands what it does not cover to the class of
-transformers that it derives from.
+Every collator of ours that pads derives from this mixin, and hands what it does not cover to the
+class of transformers that it derives from as well.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import torch
 import transformers
 
+from fastft import _fastft
 from fastft.data.ragged_column import RaggedColumn
-from fastft.data.token_dataset import BatchReference, TokenDataset
+from fastft.data.rust_collator import RustCollator, gathered_columns
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from fastft.data.token_dataset import BatchReference, TokenDataset
+
+STOCK = transformers.PreTrainedTokenizerBase
 
 
-IGNORE_INDEX = -100
-"""The label that no loss counts, as in torch's cross entropy."""
-
-
-class RustPadding:
+class RustPadding(RustCollator):
     """What a collator needs to pad a `BatchReference` in Rust.
 
     Attributes:
@@ -43,32 +40,36 @@ class RustPadding:
     ragged_columns: tuple[str, ...] = ()
     """The columns whose rows may differ in length; the stock classes pad no others."""
 
-    def why_not_rust(self, source: BatchReference | TokenDataset | object) -> str | None:
-        """Says why batches of `source` would not be made in Rust; None when they would."""
-        dataset = source.dataset if isinstance(source, BatchReference) else source
-        reason = self._unknown_source(dataset)
-        if reason is None and isinstance(source, BatchReference):
-            reason = self._unknown_batch(source)
-        if reason is None and self.tokenizer.pad_token_id is None:
-            return "the tokenizer has no pad token"
-        return reason
+    def _labels(self, dataset: TokenDataset) -> _fastft.Labels | None:
+        """Says where labels of tokens come from; None where there are none."""
+        return None
 
-    def _unknown_source(self, dataset: TokenDataset | object) -> str | None:
-        if not isinstance(dataset, TokenDataset):
-            return f"the dataset is a {type(dataset).__name__}, not a TokenDataset"
+    def _settings(self) -> tuple[Any, ...]:
+        hf = self.tokenizer
+        how = (self.padding, self.max_length, self.pad_to_multiple_of, self.return_tensors)
+        if not _pads_as_stock(hf):
+            return (*how, type(hf))
+        names = hf.model_input_names
         return (
+            *how, hf.pad_token_id, hf.pad_token_type_id, hf.padding_side, names[0],
+            "attention_mask" in names,
+        )  # fmt: skip
+
+    def _unknown_dataset(self, dataset: TokenDataset) -> str | None:
+        reason = (
             self._unknown_option()
             or self._unknown_tokenizer(dataset)
             or self._unknown_column(dataset)
         )
+        if reason is None and self.tokenizer.pad_token_id is None:
+            return "the tokenizer has no pad token"
+        return reason
 
     def _unknown_batch(self, batch: BatchReference) -> str | None:
-        if not batch.is_untouched:
-            return "the examples of the batch were looked at, and perhaps changed"
         width = self._width()
-        if batch.longest == 0 or (width is not None and batch.longest > width):
+        if width is not None and batch.is_untouched and batch.longest > width:
             return "a batch that the stock collator treats as a special case"
-        return None
+        return super()._unknown_batch(batch)
 
     def _unknown_option(self) -> str | None:
         if self.return_tensors != "pt":
@@ -81,8 +82,8 @@ class RustPadding:
         return None
 
     def _unknown_tokenizer(self, dataset: TokenDataset) -> str | None:
-        hf, stock = self.tokenizer, transformers.PreTrainedTokenizerBase
-        if type(hf).pad is not stock.pad or type(hf)._pad is not stock._pad:
+        hf = self.tokenizer
+        if not _pads_as_stock(hf):
             return f"{type(hf).__name__} pads in its own way"
         if hf.padding_side not in ("left", "right"):
             return f"padding_side={hf.padding_side!r}"
@@ -107,55 +108,21 @@ class RustPadding:
                 return f"the rows of column {name!r} differ in length"
         return None
 
-    def padded_inputs(self, features: BatchReference) -> dict[str, torch.Tensor] | None:
-        """Gives the model's inputs, each int64 (B, T), padded as the tokenizer says.
-
-        None where `why_not_rust` has a reason. What it asks is asked anew for every batch, because
-        a tokenizer may be changed between two; the pad token, which takes longest, only once.
-        """
-        dataset, hf = features.dataset, self.tokenizer
-        if self._unknown_source(dataset) or self._unknown_batch(features):
-            return None
-        pad_token_id = hf.pad_token_id
-        if pad_token_id is None:
-            return None
+    def _new_recipe(self, dataset: TokenDataset) -> _fastft.Recipe:
+        hf = self.tokenizer
         has_type_ids = "token_type_ids" in dataset.model_inputs
-        input_ids, attention_mask, token_type_ids = dataset.collate(
-            features.indices,
-            pad_token_id=pad_token_id,
+        return _fastft.Recipe.padded(
+            pad_token_id=hf.pad_token_id,
             pad_token_type_id=hf.pad_token_type_id if has_type_ids else None,
+            attention_mask="attention_mask" in dataset.model_inputs,
             width=self._width(),
             pad_to_multiple_of=self.pad_to_multiple_of,
             padding_side=hf.padding_side,
+            labels=self._labels(dataset),
+            columns=gathered_columns(dataset),
         )
-        arrays = {
-            "input_ids": input_ids,
-            "token_type_ids": token_type_ids,
-            "attention_mask": attention_mask,
-        }
-        return {name: torch.from_numpy(arrays[name]) for name in dataset.model_inputs}
 
 
-def column_tensors(
-    dataset: TokenDataset, indices: NDArray[np.int64], *, without: tuple[str, ...] = ()
-) -> dict[str, torch.Tensor]:
-    """Gives the rows of the columns that have an entry a row, as the stock collators do."""
-    return {
-        name: _tensor(column[indices])
-        for name, column in dataset.columns.items()
-        if name not in without and not isinstance(column, RaggedColumn)
-    }
-
-
-def as_batch(tensors: dict[str, torch.Tensor], rows: NDArray[np.int64]) -> Any:
-    """Gives a `BatchEncoding` that also knows, as an attribute, which rows it was made of."""
-    batch = transformers.BatchEncoding()
-    batch.data = tensors  # handed over as it is, not key by key
-    batch.rows = rows
-    return batch
-
-
-def _tensor(values: NDArray[Any]) -> torch.Tensor:
-    tensor = torch.from_numpy(values)
-    # The stock collator makes floats from Python numbers, in torch's default type.
-    return tensor.to(torch.get_default_dtype()) if tensor.is_floating_point() else tensor
+def _pads_as_stock(hf: Any) -> bool:
+    kind = type(hf)
+    return getattr(kind, "pad", None) is STOCK.pad and getattr(kind, "_pad", None) is STOCK._pad

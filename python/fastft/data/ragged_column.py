@@ -66,27 +66,6 @@ class RaggedColumn:
         """int64 (rows,): how many values each row has."""
         return np.diff(self.offsets)
 
-    def padded(
-        self, rows: NDArray[np.int64], width: int, fill: int, padding_side: str
-    ) -> NDArray[np.int64]:
-        """Gathers rows into a rectangle.
-
-        Args:
-            rows: int64 (B,): which rows.
-            width: Values a row of the result; no row may be longer.
-            fill: The value that pads.
-            padding_side: "right" or "left".
-
-        Returns:
-            int64 (B, width).
-        """
-        out = np.full((len(rows), width), fill, np.int64)
-        for line, row in zip(out, rows, strict=True):
-            values = self[row]
-            start = width - len(values) if padding_side == "left" else 0
-            line[start : start + len(values)] = values
-        return out
-
 
 def _broken(what: str, found: str) -> ColumnError:
     return ColumnError(

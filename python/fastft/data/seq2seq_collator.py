@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
-import torch
 import transformers
 
-from fastft.data.padding import RustPadding, as_batch, column_tensors
+from fastft import _fastft
+from fastft.data.batch import Batch, padded_batch, supervise
+from fastft.data.padding import RustPadding
 from fastft.data.ragged_column import RaggedColumn
 from fastft.data.token_dataset import BatchReference, TokenDataset
 from fastft.data.tokenizer import Tokenizer
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 
 @dataclass
@@ -36,6 +33,9 @@ class DataCollatorForSeq2Seq(RustPadding, transformers.DataCollatorForSeq2Seq): 
     """
 
     ragged_columns = ("labels",)
+    predicts_next = False
+    """Whether the model is a causal one, so that position t predicts the label of t + 1; only the
+    attributes of the batch (`loss_index` and its kin) follow it."""
 
     def __post_init__(self) -> None:
         if isinstance(self.tokenizer, Tokenizer):
@@ -45,14 +45,17 @@ class DataCollatorForSeq2Seq(RustPadding, transformers.DataCollatorForSeq2Seq): 
         """Pads `features`: a `BatchReference`, or a list of dicts.
 
         Returns:
-            A `BatchEncoding`: the model's inputs int64 (B, T), `labels` int64 (B, T of the labels),
-            and `decoder_input_ids` where the model makes them.
+            A `Batch`: the model's inputs int64 (B, T), `labels` int64 (B, T of the labels), and
+            `decoder_input_ids` where the model makes them.
         """
         if return_tensors in (None, "pt") and isinstance(features, BatchReference):
-            inputs = self.padded_inputs(features)
-            if inputs is not None:
-                return self._with_labels(inputs, features.dataset, features.indices)
+            tensors = self.rust_tensors(features)
+            if tensors is not None:
+                return self._with_decoder_inputs(tensors, features)
         return super().__call__(features, return_tensors)
+
+    def _settings(self) -> tuple[Any, ...]:
+        return (*super()._settings(), self.label_pad_token_id)
 
     def _unknown_column(self, dataset: TokenDataset) -> str | None:
         if not isinstance(dataset.columns.get("labels"), RaggedColumn):
@@ -61,17 +64,17 @@ class DataCollatorForSeq2Seq(RustPadding, transformers.DataCollatorForSeq2Seq): 
             return "labels of a fixed width are left to stock"
         return super()._unknown_column(dataset)
 
-    def _with_labels(
-        self, batch: dict[str, torch.Tensor], dataset: TokenDataset, indices: NDArray[np.int64]
-    ) -> Any:
-        batch.update(column_tensors(dataset, indices))
-        labels = cast("RaggedColumn", dataset.columns["labels"])
-        multiple = self.pad_to_multiple_of or 1
-        width = -(-int(labels.lengths[indices].max(initial=0)) // multiple) * multiple
-        side = self.tokenizer.padding_side
-        padded = labels.padded(indices, width, self.label_pad_token_id, side)
-        batch["labels"] = torch.from_numpy(padded)
+    def _labels(self, dataset: TokenDataset) -> _fastft.Labels:
+        pad_token_id = self.label_pad_token_id
+        return _fastft.Labels.from_column(
+            "labels", pad_token_id=pad_token_id, as_wide_as_inputs=False
+        )
+
+    def _with_decoder_inputs(self, tensors: dict[str, Any], features: BatchReference) -> Batch:
+        labels = tensors["labels"]
         prepare = getattr(self.model, "prepare_decoder_input_ids_from_labels", None)
         if prepare is not None:
-            batch["decoder_input_ids"] = prepare(labels=batch["labels"])
-        return as_batch(batch, indices)
+            tensors["decoder_input_ids"] = prepare(labels=labels)
+        batch = padded_batch(tensors, features.rows)
+        supervise(batch, labels, predicts_next=self.predicts_next)
+        return batch

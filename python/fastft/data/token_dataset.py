@@ -10,11 +10,13 @@ Invariant: the arrays are checked once, by the Rust core, and never change after
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import operator
 import warnings
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -25,7 +27,12 @@ from fastft import _fastft
 from fastft.data import overlong as overlong_rows
 from fastft.data import token_file
 from fastft.data.batch_reference import BatchReference
-from fastft.data.columns import checked_columns, column_arrays, column_from_arrays
+from fastft.data.columns import (
+    checked_columns,
+    column_arrays,
+    column_from_arrays,
+    rust_columns,
+)
 from fastft.data.encoded_slices import encode_slices, row_lengths
 from fastft.data.part_columns import checked_names, existing_file
 from fastft.data.readers import ReadOptions
@@ -42,6 +49,7 @@ if TYPE_CHECKING:
 
     from transformers import PreTrainedTokenizerBase
 
+    from fastft.data.columns import Column
     from fastft.data.token_shards import Shards
 
 __all__ = ["BatchReference", "TokenDataset"]
@@ -60,6 +68,8 @@ COUNTS = (
     "num_split_rows",
 )
 """What was lost when rows were encoded or made to fit."""
+
+_numbers = itertools.count()
 
 
 class TokenDataset(torch.utils.data.Dataset[dict[str, Any]]):
@@ -125,7 +135,10 @@ class TokenDataset(torch.utils.data.Dataset[dict[str, Any]]):
             vocab_size=vocab_size if checksums is None else None,
             checksums=checksums,
         )
-        self.columns = checked_columns(columns or {}, num_rows=len(self), reserved=MODEL_INPUTS)
+        checked = checked_columns(columns or {}, num_rows=len(self), reserved=MODEL_INPUTS)
+        self.columns: Mapping[str, Column] = MappingProxyType(checked)
+        self.rust = self.rust.with_columns(rust_columns(checked))
+        self.number = next(_numbers)
         self.lengths: NDArray[np.uint32] = row_lengths(self.row_offsets)
 
     @classmethod
@@ -318,16 +331,21 @@ class TokenDataset(torch.utils.data.Dataset[dict[str, Any]]):
             counts["num_dropped_rows" if overlong == "drop" else "num_split_rows"] += num_rows
         return counts
 
-    def collate(self, indices: NDArray[np.int64], **padding: Any) -> tuple[Any, Any, Any]:
-        """Gathers and pads rows; see `_fastft.TokenDataset.collate`.
+    def collate(
+        self,
+        indices: NDArray[np.int64],
+        recipe: _fastft.Recipe,
+        numbers: NDArray[np.int64] | None = None,
+    ) -> dict[str, Any]:
+        """Makes the arrays of a batch; see `_fastft.TokenDataset.collate`.
 
         Raises:
             DamagedFileError: The file does not hold what was written, and the dataset does not know
                 what it was made of.
         """
         if self.folder is None:
-            return self.rust.collate(indices, **padding)
-        return self._or_encoded_again(lambda: self.rust.collate(indices, **padding))
+            return self.rust.collate(indices, recipe, numbers)
+        return self._or_encoded_again(lambda: self.rust.collate(indices, recipe, numbers))
 
     def _or_encoded_again(self, read: Callable[[], Result]) -> Result:
         """Reads, and when the file turns out to be damaged, makes it again and reads once more."""

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastft.data.padding import IGNORE_INDEX
 from fastft.data.ragged_column import RaggedColumn
+from fastft.data.rust_collator import IGNORE_INDEX
 from fastft.data.token_dataset import TokenDataset
 from fastft.errors import TokenizerError
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastft.data.padding import IGNORE_INDEX
+from fastft.data.rust_collator import IGNORE_INDEX
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

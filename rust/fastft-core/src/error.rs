@@ -168,6 +168,33 @@ pub enum Error {
         num_examples: usize,
     },
 
+    /// A recipe names a column that the dataset does not have.
+    #[error("the dataset has no column {name:?}")]
+    NoSuchColumn {
+        /// The name.
+        name: String,
+    },
+
+    /// A column has another form than the recipe needs.
+    #[error("column {name:?} does not have {expected}")]
+    WrongColumn {
+        /// The name.
+        name: String,
+        /// What belongs there.
+        expected: &'static str,
+    },
+
+    /// The labels of a row do not stand beside its tokens.
+    #[error("a row of {num_tokens} tokens has {num_labels} labels")]
+    LabelsDoNotFit {
+        /// The row.
+        row: usize,
+        /// Its number of tokens.
+        num_tokens: usize,
+        /// Its number of labels.
+        num_labels: usize,
+    },
+
     /// A batch would need more memory than there is.
     #[error("a batch of {num_rows} rows and width {width} does not fit in memory")]
     BatchTooLarge {
@@ -243,6 +270,7 @@ impl Error {
             | Self::InvalidOffset { row, .. }
             | Self::IdOutOfRange { row, .. }
             | Self::TypeIdTooLarge { row, .. }
+            | Self::LabelsDoNotFit { row, .. }
             | Self::RowTooLong { row, .. }
             | Self::AboveLimit { row, .. } => Some(*row),
             _ => None,

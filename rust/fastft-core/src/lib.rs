@@ -7,19 +7,22 @@
 //! 2. [`tokenizer`] turns a column of text into flat token ids: one array for all rows, and the
 //!    offsets at which each row begins.
 //! 3. [`checked_blocks`] compares arrays that lie in files with their checksums, block by block.
-//! 4. [`token_dataset`] looks at such arrays as a dataset of rows, wherever they lie.
-//! 5. [`sampler`] checks an order of examples that was drawn elsewhere.
-//! 6. [`length_sort`] sorts examples by length, stably.
-//! 7. [`packing`] fills bins of a fixed capacity with whole examples.
-//! 8. [`batch_sampler`] cuts the order into a plan: which examples make which batch.
-//! 9. [`collator`] gathers the rows of one batch, widens them to 64 bit and pads them.
-//! 10. [`data_loader`] makes batches ahead of time, on threads, in the order asked for.
+//! 4. [`column`] looks at what lies beside the ids: labels and the like.
+//! 5. [`token_dataset`] looks at such arrays as a dataset of rows, wherever they lie.
+//! 6. [`sampler`] checks an order of examples that was drawn elsewhere.
+//! 7. [`length_sort`] sorts examples by length, stably.
+//! 8. [`packing`] fills bins of a fixed capacity with whole examples.
+//! 9. [`batch_sampler`] cuts the order into a plan: which examples make which batch.
+//! 10. [`collator`] makes one batch as a recipe says: gathered, widened to 64 bit, padded or laid
+//!     end to end, with its labels.
+//! 11. [`data_loader`] makes batches ahead of time, on threads, in the order asked for.
 //!
 //! Nothing here panics on any input: what is wrong comes back as an [`Error`] with its values.
 
 pub mod batch_sampler;
 pub mod checked_blocks;
 pub mod collator;
+pub mod column;
 pub mod data_loader;
 pub mod error;
 pub mod length_sort;

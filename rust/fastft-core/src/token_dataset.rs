@@ -9,6 +9,7 @@
 use std::ops::Range;
 
 use crate::checked_blocks::CheckedBlocks;
+use crate::column::{Column, NamedColumn, Ragged};
 use crate::error::{Error, Result};
 use crate::tokenizer::TypeIdsView;
 
@@ -58,6 +59,7 @@ pub struct TokenDataset<'a> {
     type_ids: TypeIdsView<'a>,
     /// The checksums of the ids, when they lie in a file.
     blocks: Option<&'a CheckedBlocks>,
+    columns: &'a [NamedColumn<'a>],
 }
 
 impl<'a> TokenDataset<'a> {
@@ -90,6 +92,7 @@ impl<'a> TokenDataset<'a> {
             row_offsets,
             type_ids,
             blocks: None,
+            columns: &[],
         }
     }
 
@@ -97,6 +100,41 @@ impl<'a> TokenDataset<'a> {
     #[must_use]
     pub fn with_blocks(self, blocks: Option<&'a CheckedBlocks>) -> Self {
         Self { blocks, ..self }
+    }
+
+    /// The same dataset with columns beside the ids, to be checked by [`Column::check`] once.
+    #[must_use]
+    pub fn with_columns(self, columns: &'a [NamedColumn<'a>]) -> Self {
+        Self { columns, ..self }
+    }
+
+    /// The column of that name.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchColumn`].
+    pub fn column(&self, name: &str) -> Result<&'a NamedColumn<'a>> {
+        let mut columns = self.columns.iter();
+        columns
+            .find(|column| column.name == name)
+            .ok_or_else(|| Error::NoSuchColumn {
+                name: name.to_owned(),
+            })
+    }
+
+    /// The column of that name, whose rows are runs.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchColumn`], [`Error::WrongColumn`].
+    pub fn ragged(&self, name: &str) -> Result<Ragged<'a>> {
+        match self.column(name)?.column {
+            Column::Ragged(ragged) => Ok(ragged),
+            _ => Err(Error::WrongColumn {
+                name: name.to_owned(),
+                expected: "a run of numbers in every row",
+            }),
+        }
     }
 
     /// Compares all ids with their checksums, if there are any.

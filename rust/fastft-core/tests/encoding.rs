@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test says no")]
 
-use fastft_core::collator::{Padding, PaddingSide, Width, collate};
+use fastft_core::collator::{Labels, PaddedRecipe, Padding, PaddingSide, Recipe, Width, collate};
 use fastft_core::token_dataset::{Ids, TokenDataset};
 use fastft_core::tokenizer::{
     EncodeOptions, EncodedColumn, LoadOptions, TextColumn, Tokenizer, TruncationSide, TypeIds,
@@ -186,13 +186,19 @@ fn encoded_columns_become_batches() {
         Some(9),
     );
     let padding = Padding {
+        attention_mask: true,
         pad_token_id: 0,
         pad_token_type_id: None,
         width: Width::Longest,
         pad_to_multiple_of: None,
         padding_side: PaddingSide::Right,
     };
-    let batch = collate(&dataset.unwrap(), &[1, 0], &padding).unwrap();
+    let recipe = Recipe::Padded(PaddedRecipe {
+        padding,
+        labels: Labels::None,
+        columns: Vec::new(),
+    });
+    let batch = collate(&dataset.unwrap(), &[1, 0], &recipe).unwrap();
     assert_eq!(batch.input_ids, [1, 5, 6, 2, 1, 4, 2, 0]);
-    assert_eq!(batch.attention_mask, [1, 1, 1, 1, 1, 1, 1, 0]);
+    assert_eq!(batch.attention_mask, Some(vec![1, 1, 1, 1, 1, 1, 1, 0]));
 }

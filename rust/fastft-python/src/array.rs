@@ -1,7 +1,7 @@
 //! Between numpy arrays and slices, without copies.
 
-use numpy::ndarray::Array2;
-use numpy::{Element, PyArray1, PyArray2, PyReadonlyArray1};
+use numpy::ndarray::{Array2, ArrayD};
+use numpy::{Element, PyArray1, PyArray2, PyArrayDyn, PyReadonlyArray1};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
@@ -38,4 +38,19 @@ pub(crate) fn matrix<T: Element>(
     let array = Array2::from_shape_vec((num_rows, width), values)
         .map_err(|error| PyValueError::new_err(error.to_string()))?;
     Ok(PyArray2::from_owned_array(py, array).unbind())
+}
+
+/// An array of `num_rows` entries of one shape that takes over the memory of `values`.
+pub(crate) fn rows_of_shape<T: Element>(
+    py: Python<'_>,
+    values: Vec<T>,
+    num_rows: usize,
+    shape: &[usize],
+) -> PyResult<Py<PyArrayDyn<T>>> {
+    let shape: Vec<usize> = std::iter::once(num_rows)
+        .chain(shape.iter().copied())
+        .collect();
+    let array = ArrayD::from_shape_vec(shape, values)
+        .map_err(|error| PyValueError::new_err(error.to_string()))?;
+    Ok(PyArrayDyn::from_owned_array(py, array).unbind())
 }

@@ -30,6 +30,9 @@ fn class(error: &Error) -> &'static str {
         | Error::AboveMost { .. }
         | Error::BatchTooLarge { .. }
         | Error::Zero { .. } => "ConfigurationError",
+        Error::NoSuchColumn { .. } | Error::WrongColumn { .. } | Error::LabelsDoNotFit { .. } => {
+            "ColumnError"
+        }
         Error::DamagedBlock { .. } => "DamagedFileError",
         Error::InvalidUtf8 { .. }
         | Error::TextTooLong { .. }

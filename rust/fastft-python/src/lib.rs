@@ -5,6 +5,8 @@
 
 mod array;
 mod batch_sampler;
+mod collator;
+mod column;
 mod enter;
 mod error;
 mod packing;
@@ -19,6 +21,8 @@ use pyo3::prelude::pymodule;
 mod _fastft {
     #[pymodule_export]
     use super::batch_sampler::{PyBatches, cut_batches};
+    #[pymodule_export]
+    use super::collator::{PyLabels, PyRecipe, loss_positions};
     #[pymodule_export]
     use super::packing::pack;
     #[pymodule_export]

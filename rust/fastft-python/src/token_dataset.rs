@@ -1,14 +1,20 @@
 //! `TokenDataset` of the module: numpy arrays, checked once, from which batches are gathered.
 
+use std::sync::Arc;
+
 use fastft_core::checked_blocks::CheckedBlocks;
-use fastft_core::collator::{Batch, Padding, PaddingSide, Width, collate};
+use fastft_core::collator::{Recipe, collate_as};
+use fastft_core::column::NamedColumn;
 use fastft_core::token_dataset::{Ids, TokenDataset};
 use fastft_core::tokenizer::TypeIdsView;
-use numpy::{PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1};
+use numpy::{PyArray1, PyArrayMethods, PyReadonlyArray1};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 
-use crate::array::{matrix, optional_slice, slice};
+use crate::array::{optional_slice, slice};
+use crate::collator::{PyRecipe, batch_arrays};
+use crate::column::{BorrowedColumn, PyColumn};
 use crate::enter::enter;
 
 /// Flat token ids with row offsets. It keeps the arrays alive; nothing is copied.
@@ -18,7 +24,8 @@ pub(crate) struct PyTokenDataset {
     row_offsets: Py<PyArray1<u64>>,
     second_segment_starts: Option<Py<PyArray1<u32>>>,
     flat_type_ids: Option<Py<PyArray1<u8>>>,
-    blocks: Option<CheckedBlocks>,
+    blocks: Option<Arc<CheckedBlocks>>,
+    columns: Vec<PyColumn>,
 }
 
 /// Ids in either width.
@@ -27,13 +34,6 @@ enum PyIds {
     U16(Py<PyArray1<u16>>),
     U32(Py<PyArray1<u32>>),
 }
-
-/// What a batch is in Python: `input_ids`, `attention_mask`, and `token_type_ids` or `None`.
-type PyBatch = (
-    Py<PyArray2<i64>>,
-    Py<PyArray2<i64>>,
-    Option<Py<PyArray2<i64>>>,
-);
 
 #[pymethods]
 impl PyTokenDataset {
@@ -51,11 +51,12 @@ impl PyTokenDataset {
     ) -> PyResult<Self> {
         let checksums = optional_slice(checksums.as_ref(), "checksums")?;
         let dataset = Self {
-            blocks: checksums.map(CheckedBlocks::new),
+            blocks: checksums.map(|sums| Arc::new(CheckedBlocks::new(sums))),
             ids,
             row_offsets,
             second_segment_starts,
             flat_type_ids,
+            columns: Vec::new(),
         };
         let arrays = dataset.borrow(py)?;
         let view = arrays.view()?;
@@ -67,6 +68,28 @@ impl PyTokenDataset {
         Ok(dataset)
     }
 
+    /// The same arrays with columns beside them.
+    fn with_columns(&self, py: Python<'_>, columns: &Bound<'_, PyDict>) -> PyResult<Self> {
+        let column = |(name, values): (Bound<'_, PyAny>, Bound<'_, PyAny>)| {
+            Ok::<_, PyErr>(PyColumn::new(name.extract()?, values.extract()?))
+        };
+        let dataset = Self {
+            ids: self.ids.clone_ref(py),
+            row_offsets: self.row_offsets.clone_ref(py),
+            second_segment_starts: self.second_segment_starts.as_ref().map(|a| a.clone_ref(py)),
+            flat_type_ids: self.flat_type_ids.as_ref().map(|a| a.clone_ref(py)),
+            blocks: self.blocks.clone(),
+            columns: columns.iter().map(column).collect::<PyResult<_>>()?,
+        };
+        let arrays = dataset.borrow(py)?;
+        let num_rows = arrays.view()?.num_rows();
+        for named in arrays.columns()? {
+            enter(py, || named.column.check(num_rows))?;
+        }
+        drop(arrays);
+        Ok(dataset)
+    }
+
     fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
         Ok(self.borrow(py)?.view()?.num_rows())
     }
@@ -74,14 +97,14 @@ impl PyTokenDataset {
     /// Compares ids that lie in a file with their checksums, all of them.
     fn check_blocks(&self, py: Python<'_>) -> PyResult<()> {
         let arrays = self.borrow(py)?;
-        let view = arrays.view()?.with_blocks(self.blocks.as_ref());
+        let view = arrays.view()?.with_blocks(self.blocks.as_deref());
         enter(py, || view.check_blocks())
     }
 
     /// Compares the blocks that hold the ids of one row.
     fn check_row(&self, py: Python<'_>, row: i64) -> PyResult<()> {
         let arrays = self.borrow(py)?;
-        let view = arrays.view()?.with_blocks(self.blocks.as_ref());
+        let view = arrays.view()?.with_blocks(self.blocks.as_deref());
         enter(py, || view.row(row).map(|_| ()))
     }
 
@@ -94,37 +117,39 @@ impl PyTokenDataset {
         enter(py, || view.longest(indices))
     }
 
-    /// Gathers and pads the rows named by `indices`; without `width` to the longest of them.
-    #[pyo3(signature = (indices, *, pad_token_id, pad_token_type_id = None, width = None, pad_to_multiple_of = None, padding_side = "right"))]
-    #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
+    /// Makes a batch of the rows named by `indices`; masks are drawn by `numbers`, where given.
+    #[pyo3(signature = (indices, recipe, numbers = None))]
     #[expect(clippy::needless_pass_by_value, reason = "PyO3 hands arguments over")]
-    fn collate(
+    fn collate<'py>(
         &self,
-        py: Python<'_>,
-        indices: PyReadonlyArray1<'_, i64>,
-        pad_token_id: i64,
-        pad_token_type_id: Option<i64>,
-        width: Option<usize>,
-        pad_to_multiple_of: Option<usize>,
-        padding_side: &str,
-    ) -> PyResult<PyBatch> {
-        let padding = Padding {
-            pad_token_id,
-            pad_token_type_id,
-            width: width.map_or(Width::Longest, Width::Fixed),
-            pad_to_multiple_of,
-            padding_side: parse_padding_side(padding_side)?,
-        };
+        py: Python<'py>,
+        indices: PyReadonlyArray1<'py, i64>,
+        recipe: &PyRecipe,
+        numbers: Option<PyReadonlyArray1<'py, i64>>,
+    ) -> PyResult<Bound<'py, PyDict>> {
         let indices = slice(&indices, "indices")?;
+        let numbers = optional_slice(numbers.as_ref(), "numbers")?.unwrap_or(indices);
         let arrays = self.borrow(py)?;
-        let view = arrays.view()?.with_blocks(self.blocks.as_ref());
-        let batch = enter(py, || collate(&view, indices, &padding))?;
-        into_arrays(py, batch)
+        let columns = arrays.columns()?;
+        let view = arrays.view()?.with_blocks(self.blocks.as_deref());
+        let view = view.with_columns(&columns);
+        let recipe = &recipe.0;
+        let batch = enter(py, || collate_as(&view, indices, numbers, recipe))?;
+        batch_arrays(py, batch, &arrays.shapes(recipe))
+    }
+}
+
+impl PyIds {
+    fn clone_ref(&self, py: Python<'_>) -> Self {
+        match self {
+            Self::U16(ids) => Self::U16(ids.clone_ref(py)),
+            Self::U32(ids) => Self::U32(ids.clone_ref(py)),
+        }
     }
 }
 
 impl PyTokenDataset {
-    fn borrow<'py>(&self, py: Python<'py>) -> PyResult<Borrowed<'py>> {
+    fn borrow<'py>(&'py self, py: Python<'py>) -> PyResult<Borrowed<'py>> {
         let starts = self.second_segment_starts.as_ref();
         let flat = self.flat_type_ids.as_ref();
         Ok(Borrowed {
@@ -135,6 +160,11 @@ impl PyTokenDataset {
             row_offsets: self.row_offsets.bind(py).try_readonly()?,
             second_segment_starts: starts.map(|a| a.bind(py).try_readonly()).transpose()?,
             flat_type_ids: flat.map(|a| a.bind(py).try_readonly()).transpose()?,
+            columns: self
+                .columns
+                .iter()
+                .map(|column| column.borrow(py))
+                .collect::<PyResult<_>>()?,
         })
     }
 }
@@ -145,6 +175,7 @@ struct Borrowed<'py> {
     row_offsets: PyReadonlyArray1<'py, u64>,
     second_segment_starts: Option<PyReadonlyArray1<'py, u32>>,
     flat_type_ids: Option<PyReadonlyArray1<'py, u8>>,
+    columns: Vec<BorrowedColumn<'py>>,
 }
 
 enum BorrowedIds<'py> {
@@ -153,6 +184,25 @@ enum BorrowedIds<'py> {
 }
 
 impl Borrowed<'_> {
+    fn columns(&self) -> PyResult<Vec<NamedColumn<'_>>> {
+        self.columns.iter().map(BorrowedColumn::view).collect()
+    }
+
+    /// The name of each column that `recipe` gathers, and the shape of one of its entries.
+    fn shapes<'r>(&self, recipe: &'r Recipe) -> Vec<(&'r str, Vec<usize>)> {
+        let Recipe::Padded(recipe) = recipe else {
+            return Vec::new();
+        };
+        let shape = |name: &'r String| {
+            let column = self.columns.iter().find(|column| column.name() == name);
+            (
+                name.as_str(),
+                column.map(BorrowedColumn::shape).unwrap_or_default(),
+            )
+        };
+        recipe.columns.iter().map(shape).collect()
+    }
+
     fn view(&self) -> PyResult<TokenDataset<'_>> {
         let ids = match &self.ids {
             BorrowedIds::U16(ids) => Ids::U16(slice(ids, "ids")?),
@@ -173,23 +223,4 @@ impl Borrowed<'_> {
         let row_offsets = slice(&self.row_offsets, "row_offsets")?;
         Ok(TokenDataset::view(ids, row_offsets, type_ids))
     }
-}
-
-fn parse_padding_side(text: &str) -> PyResult<PaddingSide> {
-    match text {
-        "left" => Ok(PaddingSide::Left),
-        "right" => Ok(PaddingSide::Right),
-        _ => Err(PyValueError::new_err(format!(
-            "padding_side must be 'left' or 'right', not {text:?}"
-        ))),
-    }
-}
-
-fn into_arrays(py: Python<'_>, batch: Batch) -> PyResult<PyBatch> {
-    let into_matrix = |values| matrix(py, values, batch.num_rows, batch.width);
-    Ok((
-        into_matrix(batch.input_ids)?,
-        into_matrix(batch.attention_mask)?,
-        batch.token_type_ids.map(into_matrix).transpose()?,
-    ))
 }

@@ -1,0 +1,120 @@
+"""What a collator gives: the stock batch, which also knows where its loss has to look.
+
+The keys are those of the stock collator, so `model(**batch)` sees nothing else. What is known
+besides are attributes: the rows that the batch was made of, and the positions that the loss counts.
+Finding these takes as long as making the batch, so they are looked for when somebody first asks.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+import transformers
+
+from fastft import _fastft
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class _Supervised:
+    """The attributes of a batch.
+
+    They follow the batch where `.to(device)` moves it. A copy that somebody makes of its keys alone
+    (as `transformers.Trainer` does in `_prepare_inputs`) does not have them: there they are None.
+    """
+
+    data: Any
+
+    rows: NDArray[np.int64] | None = None
+    """int64 (B,): the rows of the data set that the batch was made of."""
+    predicts_next: bool | None = None
+    """Whether position t predicts the label of t + 1 in its row; None without labels of tokens."""
+
+    _labels: torch.Tensor | None = None
+    _device: torch.device | None = None
+    _found: tuple[torch.Tensor, torch.Tensor] | None = None
+
+    @property
+    def loss_index(self) -> torch.Tensor | None:
+        """int64 (N,): the positions whose label counts, in order; None without labels of tokens.
+
+        A position is `row * T + t` in the labels (B, T) of the batch, so it points into
+        `logits.flatten(0, 1)` where these have the same width. A label counts when it is not -100.
+        Where `predicts_next`, position t is here when the label of t + 1 in the same row counts;
+        otherwise when its own does.
+        """
+        found = self._loss_positions()
+        return None if found is None else found[0]
+
+    @property
+    def loss_labels(self) -> torch.Tensor | None:
+        """int64 (N,): the label that each position of `loss_index` predicts."""
+        found = self._loss_positions()
+        return None if found is None else found[1]
+
+    @property
+    def num_loss_tokens(self) -> int | None:
+        """N, the number of labels that count."""
+        found = self._loss_positions()
+        return None if found is None else len(found[0])
+
+    def _loss_positions(self) -> tuple[torch.Tensor, torch.Tensor] | None:
+        if self._found is None and self._labels is not None:
+            labels = self._labels.numpy()
+            arrays = _fastft.loss_positions(labels, predicts_next=bool(self.predicts_next))
+            self._found = torch.from_numpy(arrays[0]), torch.from_numpy(arrays[1])
+            self._labels = None
+        if self._found is not None and self._device not in (None, self._found[0].device):
+            self._found = self._found[0].to(self._device), self._found[1].to(self._device)
+        return self._found
+
+    def _note_device(self, tensors: Mapping[str, Any]) -> None:
+        devices = (one.device for one in tensors.values() if isinstance(one, torch.Tensor))
+        self._device = next(devices, None)
+
+
+class Batch(_Supervised, transformers.BatchEncoding):  # type: ignore[misc]
+    """A padded batch: a `BatchEncoding`, with `loss_index`, `loss_labels`, `num_loss_tokens`."""
+
+    def to(self, device: Any, *, non_blocking: bool = False) -> Batch:
+        """Moves the tensors, and with them the attributes; gives the same batch."""
+        super().to(device, non_blocking=non_blocking)
+        self._note_device(self.data)
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__.copy()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+
+
+class FlattenedBatch(_Supervised, dict[str, Any]):
+    """A flattened batch: a dict, as the stock collator gives, with the same attributes."""
+
+    def to(self, device: Any, *, non_blocking: bool = False) -> FlattenedBatch:
+        """Moves the tensors, and with them the attributes; gives the same batch."""
+        for name, value in self.items():
+            if isinstance(value, torch.Tensor):
+                self[name] = value.to(device, non_blocking=non_blocking)
+        self._note_device(self)
+        return self
+
+
+def padded_batch(tensors: dict[str, Any], rows: NDArray[np.int64]) -> Batch:
+    """Gives a `Batch` of tensors that nobody has to look at again."""
+    batch = Batch()
+    batch.data = tensors  # handed over as it is, not key by key
+    batch.rows = rows
+    return batch
+
+
+def supervise(batch: _Supervised, labels: torch.Tensor, *, predicts_next: bool) -> None:
+    """Lets a batch find its loss in `labels`, int64 (B, T) as they came from Rust."""
+    batch._labels = labels
+    batch.predicts_next = predicts_next

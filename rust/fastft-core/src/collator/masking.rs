@@ -1,0 +1,111 @@
+//! Masked language models: some tokens are replaced, and their labels are what stood there.
+//!
+//! The rule is that of Devlin et al. (2018) as transformers has it; what happens to a token is a pure
+//! function of (seed, epoch, row, position in the row), so padding and company do not matter.
+
+use crate::error::Result;
+use crate::token_dataset::Ids;
+
+use super::counter_random::{Share, below, mix, row_key};
+use super::padding::{Frame, values};
+use super::{IGNORE_INDEX, Place};
+
+/// Which tokens are masked, and how.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Masking {
+    /// The seed of the masks.
+    pub seed: u64,
+    /// The epoch; each has masks of its own.
+    pub epoch: u64,
+    /// The share of tokens that are predicted.
+    pub probability: f64,
+    /// The share of those that the mask token replaces.
+    pub mask_replace_prob: f64,
+    /// The share of those that a random token replaces.
+    pub random_replace_prob: f64,
+    /// The mask token.
+    pub mask_token_id: i64,
+    /// A random token is below this.
+    pub vocab_size: u32,
+    /// Tokens that are never predicted.
+    pub special_ids: Vec<i64>,
+}
+
+impl Masking {
+    /// The matrices of ids and of labels; each row draws by its number in `numbers`.
+    pub(super) fn matrices(
+        &self,
+        frame: &Frame,
+        ids: Ids<'_>,
+        places: &[Place],
+        numbers: &[i64],
+        pad: i64,
+    ) -> Result<(Vec<i64>, Vec<i64>)> {
+        match ids {
+            Ids::U16(ids) => self.of_source(frame, ids, places, numbers, pad),
+            Ids::U32(ids) => self.of_source(frame, ids, places, numbers, pad),
+        }
+    }
+
+    fn of_source<T: Copy + Into<i64>>(
+        &self,
+        frame: &Frame,
+        source: &[T],
+        places: &[Place],
+        numbers: &[i64],
+        pad: i64,
+    ) -> Result<(Vec<i64>, Vec<i64>)> {
+        let (mut ids, mut labels) = (frame.allocate()?, frame.allocate()?);
+        let shares = Shares::new(self);
+        for (place, &number) in places.iter().zip(numbers) {
+            let tokens = values(source, &place.ids);
+            let widened = tokens.iter().map(|&id| id.into());
+            let columns = frame.push(&mut ids, tokens.len(), widened, pad);
+            labels.resize(ids.len(), IGNORE_INDEX);
+            let key = row_key(self.seed, self.epoch, number);
+            // The few that are masked are changed while the row is still in the first cache.
+            let row = ids.get_mut(columns.clone()).unwrap_or_default();
+            let row_labels = labels.get_mut(columns).unwrap_or_default();
+            self.mask(shares, key, row, row_labels);
+        }
+        Ok((ids, labels))
+    }
+
+    fn mask(&self, shares: Shares, key: u64, ids: &mut [i64], labels: &mut [i64]) {
+        for ((id, label), position) in ids.iter_mut().zip(labels).zip(0_u64..) {
+            let bits = mix(key ^ position);
+            if shares.predicted.contains(bits) && !self.special_ids.contains(id) {
+                *label = *id;
+                *id = self.replacement(shares, mix(bits), *id);
+            }
+        }
+    }
+
+    fn replacement(&self, shares: Shares, bits: u64, id: i64) -> i64 {
+        if shares.masked.contains(bits) {
+            self.mask_token_id
+        } else if shares.replaced.contains(bits) {
+            below(mix(bits), self.vocab_size)
+        } else {
+            id
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Shares {
+    predicted: Share,
+    masked: Share,
+    /// Masked, or replaced by a random token.
+    replaced: Share,
+}
+
+impl Shares {
+    fn new(masking: &Masking) -> Self {
+        Self {
+            predicted: Share::new(masking.probability),
+            masked: Share::new(masking.mask_replace_prob),
+            replaced: Share::new(masking.mask_replace_prob + masking.random_replace_prob),
+        }
+    }
+}

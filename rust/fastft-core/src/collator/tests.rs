@@ -1,0 +1,408 @@
+//! Batches against plain references, one cell at a time.
+
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    reason = "the numbers are small"
+)]
+
+use proptest::prelude::*;
+
+use crate::column::{Column, NamedColumn, Ragged};
+use crate::token_dataset::Ids;
+use crate::tokenizer::TypeIdsView;
+
+use super::*;
+
+const PADDING: Padding = Padding {
+    pad_token_id: -7,
+    pad_token_type_id: Some(9),
+    attention_mask: true,
+    width: Width::Longest,
+    pad_to_multiple_of: None,
+    padding_side: PaddingSide::Right,
+};
+
+const FLAT: Flattening = Flattening {
+    separator_id: -1,
+    position_ids_start: Some(2),
+    seq_idx: true,
+    cu_seq_lens: true,
+    labels: None,
+};
+
+fn padded(padding: Padding, labels: Labels) -> Recipe {
+    Recipe::Padded(PaddedRecipe {
+        padding,
+        labels,
+        columns: Vec::new(),
+    })
+}
+
+fn label_column(width: LabelWidth) -> Labels {
+    Labels::Column(LabelColumn {
+        name: "labels".to_owned(),
+        pad: -5,
+        width,
+    })
+}
+
+fn dataset() -> TokenDataset<'static> {
+    let starts = TypeIdsView::Starts(&[1, 0, 1]);
+    TokenDataset::view(Ids::U16(&[1, 2, 3, 4]), &[0, 3, 3, 4], starts)
+}
+
+const LABELS: NamedColumn<'static> = NamedColumn {
+    name: "labels",
+    column: Column::Ragged(Ragged {
+        values: &[10, 20, 30, 40],
+        offsets: &[0, 3, 3, 4],
+    }),
+};
+
+#[test]
+fn rows_are_padded_to_the_longest() -> Result<()> {
+    let batch = collate(&dataset(), &[2, 0], &padded(PADDING, Labels::None))?;
+    assert_eq!((batch.num_rows, batch.width), (2, 3));
+    assert_eq!(batch.input_ids, [4, -7, -7, 1, 2, 3]);
+    assert_eq!(batch.attention_mask, Some(vec![1, 0, 0, 1, 1, 1]));
+    assert_eq!(batch.token_type_ids, Some(vec![0, 9, 9, 0, 1, 1]));
+    assert_eq!(batch.labels, None);
+    Ok(())
+}
+
+#[test]
+fn padding_goes_to_the_side_and_multiple_asked_for() -> Result<()> {
+    let padding = Padding {
+        pad_to_multiple_of: Some(2),
+        padding_side: PaddingSide::Left,
+        pad_token_type_id: None,
+        attention_mask: false,
+        ..PADDING
+    };
+    let batch = collate(&dataset(), &[2, 1, 0], &padded(padding, Labels::Ids))?;
+    assert_eq!(batch.width, 4);
+    assert_eq!(
+        batch.input_ids,
+        [-7, -7, -7, 4, -7, -7, -7, -7, -7, 1, 2, 3]
+    );
+    assert_eq!(batch.attention_mask, None);
+    assert_eq!(batch.token_type_ids, None);
+    let labels = batch.labels.map(|labels| labels.values);
+    let x = IGNORE_INDEX;
+    assert_eq!(labels, Some(vec![x, x, x, 4, x, x, x, x, x, 1, 2, 3]));
+    Ok(())
+}
+
+#[test]
+fn columns_are_gathered_and_labels_padded() -> Result<()> {
+    let scores = NamedColumn {
+        name: "scores",
+        column: Column::Floats(&[0.5, 1.5, 2.5], 1),
+    };
+    let columns = [scores, LABELS];
+    let dataset = dataset().with_columns(&columns);
+    let mut recipe = PaddedRecipe {
+        padding: Padding {
+            width: Width::Fixed(4),
+            ..PADDING
+        },
+        labels: label_column(LabelWidth::Inputs),
+        columns: vec!["scores".to_owned()],
+    };
+    let batch = collate(&dataset, &[2, 0], &Recipe::Padded(recipe.clone()))?;
+    assert_eq!(batch.columns, [Gathered::Floats(vec![2.5, 0.5])]);
+    let values = vec![40, -5, -5, -5, 10, 20, 30, -5];
+    assert_eq!(batch.labels, Some(Matrix { values, width: 4 }));
+    recipe.labels = label_column(LabelWidth::Longest);
+    let batch = collate(&dataset, &[2, 1], &Recipe::Padded(recipe.clone()))?;
+    let values = vec![40, -5];
+    assert_eq!(batch.labels, Some(Matrix { values, width: 1 }));
+    recipe.columns = vec!["labels".to_owned()];
+    let ragged = collate(&dataset, &[0], &Recipe::Padded(recipe.clone()));
+    assert!(matches!(ragged, Err(Error::WrongColumn { .. })));
+    recipe.columns = vec!["other".to_owned()];
+    let missing = collate(&dataset, &[0], &Recipe::Padded(recipe));
+    assert!(matches!(missing, Err(Error::NoSuchColumn { .. })));
+    Ok(())
+}
+
+#[test]
+fn rows_are_laid_end_to_end() -> Result<()> {
+    let batch = collate(&dataset(), &[0, 1, 2], &Recipe::Flattened(FLAT))?;
+    assert_eq!((batch.num_rows, batch.width), (1, 4));
+    assert_eq!(batch.input_ids, [1, 2, 3, 4]);
+    let labels = batch.labels.map(|labels| labels.values);
+    assert_eq!(labels, Some(vec![-1, 2, 3, -1]));
+    assert_eq!(batch.position_ids, Some(vec![2, 3, 4, 2]));
+    assert_eq!(batch.seq_idx, Some(vec![0, 0, 0, 1]));
+    let boundaries = Boundaries {
+        cu_seq_lens: vec![0, 3, 4],
+        max_length: 3,
+    };
+    assert_eq!(batch.boundaries, Some(boundaries));
+    let recipe = Flattening {
+        labels: Some("labels".to_owned()),
+        position_ids_start: None,
+        seq_idx: false,
+        cu_seq_lens: false,
+        ..FLAT
+    };
+    let columns = [LABELS];
+    let labelled = dataset().with_columns(&columns);
+    let batch = collate(&labelled, &[2, 0], &Recipe::Flattened(recipe))?;
+    let labels = batch.labels.map(|labels| labels.values);
+    assert_eq!(labels, Some(vec![-1, -1, 20, 30]));
+    let none = (batch.position_ids, batch.seq_idx, batch.boundaries);
+    assert_eq!(none, (None, None, None));
+    Ok(())
+}
+
+#[test]
+fn what_cannot_be_done_is_an_error() {
+    let with = |width, pad_to_multiple_of| Padding {
+        width,
+        pad_to_multiple_of,
+        ..PADDING
+    };
+    let error =
+        |indices, padding| collate(&dataset(), indices, &padded(padding, Labels::None)).err();
+    let longest = with(Width::Longest, None);
+    for outside in [error(&[3], longest), error(&[-1], longest)] {
+        assert!(matches!(outside, Some(Error::IndexOutOfRange { .. })));
+    }
+    let too_long = Error::RowTooLong {
+        row: 0,
+        length: 3,
+        width: 2,
+    };
+    assert_eq!(error(&[1, 0], with(Width::Fixed(2), None)), Some(too_long));
+    let zero = with(Width::Longest, Some(0));
+    assert!(matches!(error(&[0], zero), Some(Error::Zero { .. })));
+    let huge = with(Width::Fixed(usize::MAX / 2), None);
+    let beyond = with(Width::Fixed(usize::MAX), Some(2));
+    for too_large in [error(&[0, 1, 2], huge), error(&[0], beyond)] {
+        assert!(matches!(too_large, Some(Error::BatchTooLarge { .. })));
+    }
+    let numbers = collate_as(&dataset(), &[0], &[], &padded(PADDING, Labels::None));
+    assert!(matches!(numbers, Err(Error::LengthMismatch { .. })));
+}
+
+#[test]
+fn labels_that_do_not_stand_beside_tokens_are_an_error() {
+    let long = NamedColumn {
+        name: "labels",
+        column: Column::Ragged(Ragged {
+            values: &[1, 2, 3, 4],
+            offsets: &[0, 0, 1, 4],
+        }),
+    };
+    let columns = [long];
+    let dataset = dataset().with_columns(&columns);
+    let beside = padded(PADDING, label_column(LabelWidth::Inputs));
+    let flat = Recipe::Flattened(Flattening {
+        labels: Some("labels".to_owned()),
+        ..FLAT
+    });
+    for recipe in [beside, flat] {
+        let error = Error::LabelsDoNotFit {
+            row: 2,
+            num_tokens: 1,
+            num_labels: 3,
+        };
+        assert_eq!(collate(&dataset, &[2], &recipe), Err(error));
+    }
+}
+
+#[test]
+fn an_empty_batch_is_empty() -> Result<()> {
+    let batch = collate(&dataset(), &[], &padded(PADDING, Labels::Ids))?;
+    assert_eq!((batch.num_rows, batch.width), (0, 0));
+    assert!(batch.input_ids.is_empty());
+    let flat = collate(&dataset(), &[1], &Recipe::Flattened(FLAT))?;
+    assert_eq!((flat.num_rows, flat.width), (1, 0));
+    let cu_seq_lens = flat.boundaries.map(|boundaries| boundaries.cu_seq_lens);
+    assert_eq!(cu_seq_lens, Some(vec![0]));
+    Ok(())
+}
+
+/// A value of a row laid into a wider one, one cell at a time; `None` at padding.
+fn cell<T: Copy>(row: &[T], width: usize, side: PaddingSide, column: usize) -> Option<(usize, T)> {
+    let first = match side {
+        PaddingSide::Left => width - row.len(),
+        PaddingSide::Right => 0,
+    };
+    let position = column.checked_sub(first)?;
+    row.get(position).map(|&value| (position, value))
+}
+
+/// What masking does to a token, written as `counter_random.py` has it, with floats.
+#[expect(clippy::cast_precision_loss, reason = "53 bits fit")]
+fn plainly_masked(masking: &Masking, number: i64, position: usize, id: i64) -> (i64, i64) {
+    fn mix(value: u64) -> u64 {
+        let mut z = value.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+    let uniform = |bits: u64| (bits >> 11) as f64 * 2_f64.powi(-53);
+    let key = mix(mix(masking.seed) ^ masking.epoch);
+    let bits = mix(mix(key ^ number.cast_unsigned()) ^ position as u64);
+    if masking.special_ids.contains(&id) || uniform(bits) >= masking.probability {
+        return (id, IGNORE_INDEX);
+    }
+    let kind_bits = mix(bits);
+    let kind = uniform(kind_bits);
+    if kind < masking.mask_replace_prob {
+        (masking.mask_token_id, id)
+    } else if kind < masking.mask_replace_prob + masking.random_replace_prob {
+        let low = mix(kind_bits) % (1 << 32);
+        let token = low * u64::from(masking.vocab_size) / (1 << 32);
+        (token.cast_signed(), id)
+    } else {
+        (id, id)
+    }
+}
+
+fn rows_and_picks() -> impl Strategy<Value = (Vec<Vec<u32>>, Vec<usize>)> {
+    let row = prop::collection::vec(0_u32..70_000, 0..9);
+    let rows = prop::collection::vec(row, 1..9);
+    rows.prop_flat_map(|rows| {
+        let pick = 0..rows.len();
+        (Just(rows), prop::collection::vec(pick, 0..9))
+    })
+}
+
+fn flat_of(rows: &[Vec<u32>]) -> (Vec<u32>, Vec<u64>) {
+    let ends = rows.iter().scan(0, |end, row| {
+        *end += row.len() as u64;
+        Some(*end)
+    });
+    (rows.concat(), std::iter::once(0).chain(ends).collect())
+}
+
+fn indices_of(picks: &[usize]) -> Vec<i64> {
+    picks.iter().map(|&pick| pick as i64).collect()
+}
+
+fn masking() -> impl Strategy<Value = Masking> {
+    let share = || prop_oneof![Just(0.0), Just(1.0), 0.0..1.0_f64];
+    (
+        any::<u64>(),
+        any::<u64>(),
+        share(),
+        share(),
+        share(),
+        1..=u32::MAX,
+    )
+        .prop_map(
+            |(seed, epoch, probability, mask, random, vocab_size)| Masking {
+                seed,
+                epoch,
+                probability,
+                mask_replace_prob: mask,
+                random_replace_prob: random,
+                mask_token_id: 103,
+                vocab_size,
+                special_ids: (0..20_000).step_by(7).collect(),
+            },
+        )
+}
+
+proptest! {
+    #[test]
+    fn every_cell_is_the_plain_one(
+        (rows, picks) in rows_and_picks(),
+        multiple in prop::option::of(1_usize..9),
+        left: bool,
+        masking in masking(),
+        base in any::<i64>(),
+    ) {
+        let (flat, offsets) = flat_of(&rows);
+        let dataset = TokenDataset::new(Ids::U32(&flat), &offsets, TypeIdsView::Zero, None)?;
+        let (indices, numbers) = (indices_of(&picks), picks.iter().map(|&p| base ^ p as i64));
+        let numbers: Vec<i64> = numbers.collect();
+        let side = if left { PaddingSide::Left } else { PaddingSide::Right };
+        let padding = Padding { pad_to_multiple_of: multiple, padding_side: side, ..PADDING };
+        let causal = collate(&dataset, &indices, &padded(padding, Labels::Ids))?;
+        let recipe = padded(padding, Labels::Masked(masking.clone()));
+        let masked = collate_as(&dataset, &indices, &numbers, &recipe)?;
+
+        let longest = picks.iter().map(|&pick| rows[pick].len()).max().unwrap_or(0);
+        let width = longest.next_multiple_of(multiple.unwrap_or(1));
+        prop_assert_eq!(causal.width, width);
+        prop_assert_eq!(causal.input_ids.len(), picks.len() * width);
+        let (mask, labels) = (causal.attention_mask.unwrap(), causal.labels.unwrap().values);
+        let masked_labels = masked.labels.unwrap().values;
+        for at in 0..picks.len() * width {
+            let (line, column) = (at / width, at % width);
+            let expected = cell(&rows[picks[line]], width, side, column);
+            let id = expected.map(|(_, id)| i64::from(id));
+            prop_assert_eq!(causal.input_ids[at], id.unwrap_or(-7));
+            prop_assert_eq!(mask[at], i64::from(id.is_some()));
+            prop_assert_eq!(labels[at], id.unwrap_or(IGNORE_INDEX));
+            let plain = expected.map_or((-7, IGNORE_INDEX), |(position, id)| {
+                plainly_masked(&masking, numbers[line], position, id.into())
+            });
+            prop_assert_eq!((masked.input_ids[at], masked_labels[at]), plain);
+        }
+    }
+
+    #[test]
+    fn labels_of_a_column_are_the_plain_ones(
+        (rows, picks) in rows_and_picks(),
+        (labels, _) in rows_and_picks(),
+        multiple in prop::option::of(1_usize..9),
+        left: bool,
+    ) {
+        let (flat, offsets) = flat_of(&rows);
+        // As many rows of labels as of tokens.
+        let labels: Vec<&Vec<u32>> = labels.iter().cycle().take(rows.len()).collect();
+        let values: Vec<i32> = labels.iter().flat_map(|row| row.iter().map(|&v| v as i32 - 100)).collect();
+        let mut ends = vec![0];
+        ends.extend(labels.iter().scan(0, |end, row| { *end += row.len() as i64; Some(*end) }));
+        let column = Column::Ragged(Ragged { values: &values, offsets: &ends });
+        column.check(rows.len())?;
+        let columns = [NamedColumn { name: "labels", column }];
+        let dataset = TokenDataset::new(Ids::U32(&flat), &offsets, TypeIdsView::Zero, None)?;
+        let dataset = dataset.with_columns(&columns);
+        let side = if left { PaddingSide::Left } else { PaddingSide::Right };
+        let padding = Padding { pad_to_multiple_of: multiple, padding_side: side, ..PADDING };
+        let recipe = padded(padding, label_column(LabelWidth::Longest));
+        let found = collate(&dataset, &indices_of(&picks), &recipe)?.labels.unwrap();
+        let longest = picks.iter().map(|&pick| labels[pick].len()).max().unwrap_or(0);
+        prop_assert_eq!(found.width, longest.next_multiple_of(multiple.unwrap_or(1)));
+        prop_assert_eq!(found.values.len(), picks.len() * found.width);
+        for (at, &value) in found.values.iter().enumerate() {
+            let (line, column) = (at / found.width, at % found.width);
+            let expected = cell(labels[picks[line]], found.width, side, column);
+            prop_assert_eq!(value, expected.map_or(-5, |(_, label)| i64::from(label) - 100));
+        }
+    }
+
+    #[test]
+    fn a_flattened_batch_is_the_plain_one((rows, picks) in rows_and_picks()) {
+        let (flat, offsets) = flat_of(&rows);
+        let dataset = TokenDataset::new(Ids::U32(&flat), &offsets, TypeIdsView::Zero, None)?;
+        let batch = collate(&dataset, &indices_of(&picks), &Recipe::Flattened(FLAT))?;
+        let (mut ids, mut labels, mut positions) = (vec![], vec![], vec![]);
+        let (mut seq_idx, mut ends, mut longest) = (vec![], vec![0], 0);
+        for row in picks.iter().map(|&pick| &rows[pick]).filter(|row| !row.is_empty()) {
+            for (position, &id) in row.iter().enumerate() {
+                ids.push(i64::from(id));
+                labels.push(if position == 0 { -1 } else { i64::from(id) });
+                positions.push(position as i64 + 2);
+                seq_idx.push(ends.len() as i32 - 1);
+            }
+            ends.push(ids.len() as i32);
+            longest = longest.max(row.len());
+        }
+        prop_assert_eq!((batch.num_rows, batch.width), (1, ids.len()));
+        prop_assert_eq!(batch.input_ids, ids);
+        prop_assert_eq!(batch.labels.unwrap().values, labels);
+        prop_assert_eq!(batch.position_ids.unwrap(), positions);
+        prop_assert_eq!(batch.seq_idx.unwrap(), seq_idx);
+        let boundaries = batch.boundaries.unwrap();
+        prop_assert_eq!((boundaries.cu_seq_lens, boundaries.max_length), (ends, longest));
+    }
+}
