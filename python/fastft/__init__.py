@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from fastft.data.batch_sampler import BatchSampler
     from fastft.data.collator import DataCollatorWithPadding
     from fastft.data.dataloader import DataLoader
+    from fastft.data.flattening_collator import DataCollatorWithFlattening
     from fastft.data.language_modeling_collator import DataCollatorForLanguageModeling
     from fastft.data.packing import PackPlan, pack
     from fastft.data.seq2seq_collator import DataCollatorForSeq2Seq
+    from fastft.data.token_classification_collator import DataCollatorForTokenClassification
     from fastft.data.token_dataset import TokenDataset
     from fastft.data.tokenizer import Tokenizer
     from fastft.errors import (
@@ -52,6 +54,8 @@ __all__ = [
     "ConfigurationError",
     "DataCollatorForLanguageModeling",
     "DataCollatorForSeq2Seq",
+    "DataCollatorForTokenClassification",
+    "DataCollatorWithFlattening",
     "DataCollatorWithPadding",
     "DataError",
     "DataLoader",
@@ -85,6 +89,8 @@ _MODULES = {
     "BatchSampler": "fastft.data.batch_sampler",
     "DataCollatorForLanguageModeling": "fastft.data.language_modeling_collator",
     "DataCollatorForSeq2Seq": "fastft.data.seq2seq_collator",
+    "DataCollatorForTokenClassification": "fastft.data.token_classification_collator",
+    "DataCollatorWithFlattening": "fastft.data.flattening_collator",
     "DataCollatorWithPadding": "fastft.data.collator",
     "DataLoader": "fastft.data.dataloader",
     "FinetuneResult": "fastft.result",

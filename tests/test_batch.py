@@ -1,0 +1,130 @@
+"""The positions that a loss counts, known to a batch but no key of it."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from fastft.data.batch import Batch
+from fastft.data.collator import DataCollatorWithPadding
+from fastft.data.flattening_collator import DataCollatorWithFlattening
+from fastft.data.language_modeling_collator import DataCollatorForLanguageModeling
+from fastft.data.ragged_column import RaggedColumn
+from fastft.data.seq2seq_collator import DataCollatorForSeq2Seq
+from fastft.data.token_classification_collator import DataCollatorForTokenClassification
+from fastft.data.token_dataset import TokenDataset
+from tests.test_collator import tokenizer_with
+from tests.tiny import tiny_tokenizer
+
+HF = tiny_tokenizer()
+LEFT = tokenizer_with(padding_side="left")
+ROWS = [[5, 6, 7, 8], [9], [10, 11]]
+LABELS = [[-100, 1, 2, -100], [3], [4, -100]]
+PICKS = [1, 0, 2]
+
+
+def dataset(labels: bool = True) -> TokenDataset:
+    flat = np.array([token for row in ROWS for token in row], np.uint16)
+    offsets = np.cumsum([0, *map(len, ROWS)]).astype(np.uint64)
+    columns = {"labels": RaggedColumn.from_rows(LABELS)} if labels else {}
+    return TokenDataset(flat, offsets, columns=columns)
+
+
+def causal_seq2seq() -> DataCollatorForSeq2Seq:
+    collator = DataCollatorForSeq2Seq(HF)
+    collator.predicts_next = True
+    return collator
+
+
+COLLATORS: list[tuple[Any, bool, bool]] = [
+    (DataCollatorForLanguageModeling(HF, mlm=False), False, True),
+    (DataCollatorForLanguageModeling(LEFT, mlm=False), False, True),
+    (DataCollatorForLanguageModeling(HF, mlm_probability=0.6, seed=1), False, False),
+    (DataCollatorForTokenClassification(HF), True, False),
+    (DataCollatorForTokenClassification(LEFT), True, False),
+    (DataCollatorForSeq2Seq(HF), True, False),
+    (DataCollatorForSeq2Seq(LEFT, pad_to_multiple_of=3), True, False),
+    (causal_seq2seq(), True, True),
+    (DataCollatorWithFlattening(), False, True),
+    (DataCollatorWithFlattening(separator_id=0, return_flash_attn_kwargs=True), True, True),
+]
+
+
+@pytest.mark.parametrize(("collator", "labels", "predicts_next"), COLLATORS)
+def test_positions_are_those_of_the_plain_rule(collator, labels, predicts_next):
+    batch = collator(dataset(labels).__getitems__(PICKS))
+    expected = []
+    matrix = batch["labels"]
+    for row, line in enumerate(matrix.tolist()):
+        for position in range(len(line)):
+            label = [*line[1:], -100][position] if predicts_next else line[position]
+            if label != -100:
+                expected.append((row * len(line) + position, label))
+    assert batch.predicts_next is predicts_next
+    assert batch.num_loss_tokens == len(expected) > 0
+    assert list(zip(batch.loss_index.tolist(), batch.loss_labels.tolist(), strict=True)) == expected
+    assert batch.loss_index.dtype == batch.loss_labels.dtype == torch.int64
+    assert not {"loss_index", "loss_labels", "num_loss_tokens", "rows"} & set(batch)
+    assert batch.rows.tolist() == PICKS
+
+
+@pytest.mark.parametrize(("collator", "labels", "predicts_next"), COLLATORS)
+def test_the_loss_of_these_positions_is_that_of_the_batch(collator, labels, predicts_next):
+    batch = collator(dataset(labels).__getitems__(PICKS))
+    matrix = batch["labels"]
+    logits = torch.randn(*matrix.shape, 40_000, generator=torch.Generator().manual_seed(1))
+    given, wanted = (logits[:, :-1], matrix[:, 1:]) if predicts_next else (logits, matrix)
+    stock = torch.nn.functional.cross_entropy(given.flatten(0, 1), wanted.flatten())
+    few = logits.flatten(0, 1)[batch.loss_index]
+    torch.testing.assert_close(torch.nn.functional.cross_entropy(few, batch.loss_labels), stock)
+
+
+def test_a_batch_without_labels_of_tokens_has_no_positions():
+    batch = DataCollatorWithPadding(HF)(dataset(labels=False).__getitems__(PICKS))
+    assert isinstance(batch, Batch)
+    assert (batch.loss_index, batch.loss_labels, batch.num_loss_tokens) == (None, None, None)
+    assert batch.predicts_next is None
+
+
+def batches() -> list[Any]:
+    rows = dataset().__getitems__(PICKS)
+    return [DataCollatorForTokenClassification(HF)(rows), DataCollatorWithFlattening()(rows)]
+
+
+@pytest.mark.parametrize("looked_at", [False, True])
+@pytest.mark.parametrize("batch", batches())
+def test_attributes_follow_a_batch(batch, looked_at):
+    keys = list(batch)
+    index = batch.loss_index.tolist() if looked_at else None
+    for other in (pickle.loads(pickle.dumps(batch)), copy.copy(batch), copy.deepcopy(batch)):
+        assert list(other) == keys
+        assert index in (None, other.loss_index.tolist())
+        assert other.rows.tolist() == PICKS
+        assert other.num_loss_tokens == len(other.loss_labels) > 0
+    moved = copy.deepcopy(batch)
+    assert moved.to("meta") is moved
+    assert moved["labels"].device.type == "meta"
+    assert moved.loss_index.device.type == moved.loss_labels.device.type == "meta"
+    assert moved.num_loss_tokens == batch.num_loss_tokens
+    pinned_like = type(batch)({name: value for name, value in batch.items()})
+    assert pinned_like.loss_index is None  # a copy of the keys alone
+
+
+def test_labels_taken_out_of_a_batch_leave_its_positions():
+    batch = batches()[0]
+    batch.pop("labels")
+    assert batch.num_loss_tokens == 4
+    assert batch["input_ids"].shape == (3, 4)
+
+
+def test_a_recipe_does_not_travel_with_its_collator():
+    collator = DataCollatorForTokenClassification(HF)
+    first = collator(dataset().__getitems__(PICKS))
+    for other in (pickle.loads(pickle.dumps(collator)), copy.deepcopy(collator)):
+        assert other._settled is None
+        assert torch.equal(other(dataset().__getitems__(PICKS))["labels"], first["labels"])
