@@ -6,6 +6,10 @@ import pytest
 import fastft
 from fastft.data.augmentation import AugmentingCollator, read_augmentation
 from fastft.data.collator import DataCollatorWithPadding
+from fastft.data.flattening_collator import DataCollatorWithFlattening
+from fastft.data.language_modeling_collator import DataCollatorForLanguageModeling
+from fastft.data.ragged_column import RaggedColumn
+from fastft.data.token_classification_collator import DataCollatorForTokenClassification
 from fastft.data.token_dataset import TokenDataset
 from fastft.errors import ArgumentError, ConfigurationError
 from tests.tiny import sentences, tiny_tokenizer
@@ -90,6 +94,53 @@ def test_masking_needs_a_mask_token():
     hf.mask_token = None
     with pytest.raises(ConfigurationError, match="no mask token"):
         AugmentingCollator(None, {"mask": 0.1}, hf, 0)
+
+
+@pytest.mark.parametrize("name", ["labels", "tags"])
+def test_labels_of_tokens_are_not_left_behind(name):
+    column = RaggedColumn.from_rows([[1] * int(length) for length in DATASET.lengths])
+    labelled = TokenDataset(DATASET.ids, DATASET.row_offsets, columns={name: column})
+    collate = AugmentingCollator(DataCollatorForTokenClassification(HF), {"delete": 0.3}, HF, 1)
+    with pytest.raises(ConfigurationError, match=f"(?s)column '{name}'.*a sequence in every row"):
+        collate(labelled.__getitems__([0, 1]))
+
+
+def test_labels_of_tokens_are_evaluated_as_they_are():
+    column = RaggedColumn.from_rows([[1] * int(length) for length in DATASET.lengths])
+    labelled = TokenDataset(DATASET.ids, DATASET.row_offsets, columns={"labels": column})
+    inner = DataCollatorForTokenClassification(HF)
+    collate = AugmentingCollator(inner, {"delete": 0.3}, HF, 1).for_evaluation()
+    batch, expected = (one(labelled.__getitems__([0, 1])) for one in (collate, inner))
+    assert batch["labels"].tolist() == expected["labels"].tolist()
+
+
+def test_places_of_answers_are_not_left_behind():
+    columns = {"start_positions": np.ones(60), "end_positions": np.ones(60)}
+    answers = TokenDataset(DATASET.ids, DATASET.row_offsets, columns=columns)
+    with pytest.raises(ConfigurationError, match="column 'start_positions'"):
+        collator(delete=0.3)(answers.__getitems__([0, 1]))
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [
+        DataCollatorForLanguageModeling(HF, seed=4),
+        DataCollatorForLanguageModeling(HF, mlm=False),
+        DataCollatorWithFlattening(),
+    ],
+)
+def test_every_collator_can_be_augmented(inner):
+    plain = TokenDataset(DATASET.ids, DATASET.row_offsets)
+    collate = AugmentingCollator(inner, {"delete": 0.3}, HF, 1)
+    alone = collate(plain.__getitems__([17]))
+    together = collate(plain.__getitems__([17, 3]))
+    width = alone["input_ids"].shape[1]
+    for name in ("input_ids", "labels"):  # masks too are those of the row, not of its place
+        assert together[name][0, :width].tolist() == alone[name][0].tolist()
+    assert together.rows.tolist() == [17, 3]
+    assert (
+        together["input_ids"].tolist() != inner(plain.__getitems__([17, 3]))["input_ids"].tolist()
+    )
 
 
 def test_one_argument_augments_the_training_rows(tmp_path, tiny_bert):

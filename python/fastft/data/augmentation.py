@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastft.data import counter_random
+from fastft.data.ragged_column import RaggedColumn
 from fastft.data.token_dataset import BatchReference, TokenDataset
 from fastft.data.type_ids import TypeIds
 from fastft.errors import ConfigurationError, nearest
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 KINDS = ("delete", "swap", "mask")
+PLACES = ("start_positions", "end_positions")
+"""Columns whose numbers are places of tokens."""
 DEFAULT_SHARE = 0.1
 
 
@@ -67,7 +70,8 @@ class AugmentingCollator:
         seed: The seed of the run.
 
     Raises:
-        ConfigurationError: Tokens should be masked and there is no mask token.
+        ConfigurationError: Tokens should be masked and there is no mask token; or, when called, a
+            column of the data set says something about places of tokens.
     """
 
     collator: Any
@@ -96,12 +100,17 @@ class AugmentingCollator:
         if not isinstance(features, BatchReference) or not features.is_untouched:
             return self.collator(features)
         changed = self.changed(features.dataset, features.indices)
-        batch = self.collator(changed.__getitems__(np.arange(len(changed))))
-        batch.rows = features.indices
-        return batch
+        reference = changed.__getitems__(np.arange(len(changed)))
+        reference.rows = features.rows
+        return self.collator(reference)
 
     def changed(self, dataset: TokenDataset, rows: NDArray[np.int64]) -> TokenDataset:
-        """Gives some rows of a data set, changed."""
+        """Gives some rows of a data set, changed.
+
+        Raises:
+            ConfigurationError: A column speaks of tokens by their place, which changes.
+        """
+        columns = _columns_of_rows(dataset)
         parts = [self._row(dataset, int(row)) for row in rows]
         offsets = np.zeros(len(parts) + 1, np.uint64)
         np.cumsum([len(ids) for ids, _ in parts], out=offsets[1:])
@@ -110,11 +119,7 @@ class AugmentingCollator:
             np.concatenate([ids for ids, _ in parts]),
             offsets,
             TypeIds(flat=type_ids) if "token_type_ids" in dataset.model_inputs else None,
-            columns={
-                name: column[rows]
-                for name, column in dataset.columns.items()
-                if isinstance(column, np.ndarray)
-            },
+            columns={name: column[rows] for name, column in columns.items()},
             model_inputs=dataset.model_inputs,
             vocab_size=dataset.vocab_size,
         )
@@ -136,6 +141,22 @@ class AugmentingCollator:
         gone = chosen["delete"] if len(chosen["delete"]) < len(words) else words[1:]
         kept[gone] = False
         return ids[kept], types[kept]
+
+
+def _columns_of_rows(dataset: TokenDataset) -> dict[str, NDArray[Any]]:
+    """The columns, all of which say something about a row as a whole."""
+    columns: dict[str, NDArray[Any]] = {}
+    for name, column in dataset.columns.items():
+        if isinstance(column, RaggedColumn) or name in PLACES:
+            raise ConfigurationError(
+                "augment cannot be used: it moves tokens, and a column speaks of them by place",
+                place=f"column {name!r}",
+                found="places of tokens" if name in PLACES else "a sequence in every row",
+                expected="columns that say something about a row as a whole",
+                fix="leave augment out",
+            )
+        columns[name] = column
+    return columns
 
 
 def _swap_with_next(ids: NDArray[Any], chosen: NDArray[np.int64], words: NDArray[np.int64]) -> None:
