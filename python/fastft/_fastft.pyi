@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 __all__ = [
     "TOKENIZERS_VERSION",
     "Batches",
+    "DataLoader",
     "EncodedColumn",
     "Labels",
     "Recipe",
@@ -345,3 +346,26 @@ def pack(
     lengths: NDArray[np.uint32], max_length: int, *, drop_overlong: bool = False
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Packs lengths into bins of at most `max_length`: flat indices and bin offsets."""
+
+@final
+class DataLoader:
+    """Batches of a dataset, made by threads that never touch Python."""
+
+    def __new__(cls, dataset: TokenDataset, recipe: Recipe, *, num_threads: int) -> DataLoader: ...
+    def put(self, indices: NDArray[np.int64]) -> None:
+        """Asks for a batch of the rows named by `indices`, int64 (B,)."""
+
+    def take(self, timeout: float | None = None) -> dict[str, Any] | None:
+        """Takes the batch that was asked for first, as `TokenDataset.collate` gives it.
+
+        Returns:
+            None when nothing was asked for, or when it is not there after `timeout` seconds.
+
+        Raises:
+            Error: What `TokenDataset.collate` raises for these rows.
+            InternalError: The threads belong to the process that was forked.
+        """
+
+    @property
+    def num_outstanding(self) -> int:
+        """How many batches were asked for and not taken."""

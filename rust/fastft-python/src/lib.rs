@@ -7,6 +7,7 @@ mod array;
 mod batch_sampler;
 mod collator;
 mod column;
+mod data_loader;
 mod enter;
 mod error;
 mod packing;
@@ -23,6 +24,8 @@ mod _fastft {
     use super::batch_sampler::{PyBatches, cut_batches};
     #[pymodule_export]
     use super::collator::{PyLabels, PyRecipe, loss_positions};
+    #[pymodule_export]
+    use super::data_loader::PyDataLoader;
     #[pymodule_export]
     use super::packing::pack;
     #[pymodule_export]

@@ -169,6 +169,59 @@ impl PyTokenDataset {
     }
 }
 
+/// The arrays of a dataset for threads that know nothing of Python.
+///
+/// Invariant: it is dropped before the dataset that it came from.
+pub(crate) struct Shared {
+    view: TokenDataset<'static>,
+    columns: Vec<NamedColumn<'static>>,
+    blocks: Option<Arc<CheckedBlocks>>,
+}
+
+impl Shared {
+    pub(crate) fn view(&self) -> TokenDataset<'_> {
+        let view = self.view.with_blocks(self.blocks.as_deref());
+        view.with_columns(&self.columns)
+    }
+}
+
+impl PyTokenDataset {
+    /// The arrays for threads; whoever takes them keeps the dataset until the threads have ended.
+    #[expect(
+        unsafe_code,
+        reason = "threads outlive the call in which the arrays are borrowed"
+    )]
+    pub(crate) fn shared(&self, py: Python<'_>) -> PyResult<Shared> {
+        let arrays = self.borrow(py)?;
+        let (view, columns) = (arrays.view()?, arrays.columns()?);
+        // SAFETY: only the lifetimes change. The slices lie in numpy arrays (the names of columns in
+        // this object), which `self` keeps alive and which stay where they are, because numpy
+        // refuses to resize an array that others refer to. Nobody writes to them: a `TokenDataset`
+        // of Python makes its arrays read-only. `PyDataLoader` keeps the dataset until its threads
+        // have ended.
+        let (view, columns) = unsafe {
+            (
+                std::mem::transmute::<TokenDataset<'_>, TokenDataset<'static>>(view),
+                std::mem::transmute::<Vec<NamedColumn<'_>>, Vec<NamedColumn<'static>>>(columns),
+            )
+        };
+        Ok(Shared {
+            view,
+            columns,
+            blocks: self.blocks.clone(),
+        })
+    }
+
+    /// The name of each column that `recipe` gathers, and the shape of one of its entries.
+    pub(crate) fn shapes<'r>(
+        &self,
+        py: Python<'_>,
+        recipe: &'r Recipe,
+    ) -> PyResult<Vec<(&'r str, Vec<usize>)>> {
+        Ok(self.borrow(py)?.shapes(recipe))
+    }
+}
+
 /// The arrays, borrowed for one call.
 struct Borrowed<'py> {
     ids: BorrowedIds<'py>,
