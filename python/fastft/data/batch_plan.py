@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, overload
 
 import numpy as np
 
-from fastft.data.index_lists import bounds, shown
+from fastft.data.index_lists import RepeatedBatch, bounds, shown
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-
-class RepeatedBatch(list[int]):
-    """A batch that fills a last step: it repeats an earlier one and must have no weight."""
+__all__ = ["BatchPlan", "RepeatedBatch"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +74,10 @@ class BatchPlan(Sequence[list[int]]):
             return self
         again = np.resize(np.arange(len(self)), num_missing)
         sizes = np.concatenate([np.diff(self.batch_offsets), np.diff(self.batch_offsets)[again]])
-        rows = [self.indices, *(np.asarray(self[position], np.int64) for position in again)]
+        rows = [
+            self.indices,
+            *(np.asarray(self[position], np.int64) for position in again.tolist()),
+        ]
         return replace(
             self,
             indices=np.concatenate(rows),

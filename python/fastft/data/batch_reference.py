@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastft.data.index_lists import RepeatedBatch
 from fastft.errors import DataError
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ class BatchReference(list[dict[str, Any]]):
     changed copies of rows of another."""
     longest: int
     """The length of the longest of them; zero when there is none."""
+    has_weight: bool
+    """False for a `RepeatedBatch`, which only fills a step."""
     is_untouched: bool
     """Whether no element was looked at yet, so that dataset and indices still say everything."""
 
@@ -49,6 +52,7 @@ class BatchReference(list[dict[str, Any]]):
         self.dataset = dataset
         self.indices, self.longest = _checked_indices(indices, dataset)
         self.rows = self.indices
+        self.has_weight = not isinstance(indices, RepeatedBatch)
         self.is_untouched = True
 
     def __len__(self) -> int:

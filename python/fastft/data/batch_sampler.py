@@ -182,7 +182,7 @@ class BatchSampler(torch.utils.data.Sampler[list[int]]):
     def __len__(self) -> int:
         if self.settings.batch_size is None:
             return self.num_batches or len(self.plan())
-        full, rest = divmod(self.num_examples, self.settings.batch_size)
+        full, rest = divmod(self.num_examples, int(self.settings.batch_size))
         batches = full + int(rest > 0 and not self.drop_last)
         step = int(self.settings.micro_batches_per_step)
         return (batches + step - 1 if self.settings.tail == "pad" else batches) // step * step

@@ -12,7 +12,7 @@ from typing import Any
 
 import transformers
 
-from fastft.data.batch import padded_batch
+from fastft.data.batch import Batch, padded_batch
 from fastft.data.padding import RustPadding
 from fastft.data.token_dataset import BatchReference
 from fastft.data.tokenizer import Tokenizer
@@ -48,14 +48,17 @@ class DataCollatorWithPadding(RustPadding, transformers.DataCollatorWithPadding)
             (B, T), and the columns (labels; the start and end positions of answers), (B,) each.
         """
         if isinstance(features, BatchReference):
-            tensors = self.rust_tensors(features)
-            if tensors is not None:
-                # Renamed in the way of the stock collator: at the end, and over what is there.
-                for name in ("label", "label_ids"):
-                    if name in tensors:
-                        tensors["labels"] = tensors.pop(name)
-                return padded_batch(tensors, features.rows)
+            batch = self.rust_batch(features)
+            if batch is not None:
+                return batch
         return super().__call__(features)
+
+    def _finished(self, tensors: dict[str, Any], features: BatchReference) -> Batch:
+        # Renamed in the way of the stock collator: at the end, and over what is there.
+        for name in ("label", "label_ids"):
+            if name in tensors:
+                tensors["labels"] = tensors.pop(name)
+        return padded_batch(tensors, features.rows)
 
 
 @dataclass

@@ -6,15 +6,20 @@ made in Rust, with anything else by torch's own path. The batches are the same e
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 from torch.utils.data.dataloader import _DatasetKind
 
 from fastft.data.collator import DataCollatorWithPadding
+from fastft.data.flattening_collator import DataCollatorWithFlattening
+from fastft.data.language_modeling_collator import DataCollatorForLanguageModeling
 from fastft.data.loader_iterators import MultiProcessIterator, SingleProcessIterator
 from fastft.data.loader_state import Progress, checked_state, epochs, fingerprint, parts
+from fastft.data.loader_threads import ThreadedIterator, root_dataset
 from fastft.data.sampler_state import SamplerIterator, Stateful
+from fastft.data.seq2seq_collator import DataCollatorForSeq2Seq
+from fastft.data.token_classification_collator import DataCollatorForTokenClassification
 from fastft.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -22,19 +27,32 @@ if TYPE_CHECKING:
 
     from torch.utils.data.dataloader import _BaseDataLoaderIter
 
+    from fastft.data.rust_collator import RustCollator
+
 T_co = TypeVar("T_co", covariant=True)
+
+COLLATORS = (
+    DataCollatorWithPadding,
+    DataCollatorForLanguageModeling,
+    DataCollatorForSeq2Seq,
+    DataCollatorForTokenClassification,
+    DataCollatorWithFlattening,
+)
+"""Whose batches Rust makes."""
 
 
 class DataLoader(torch.utils.data.DataLoader[T_co]):
     """A drop-in for `torch.utils.data.DataLoader`.
 
-    Its order and its random draws are torch's, so that a swap changes no result.
+    Its order and its random draws are torch's, so that a swap changes no result. With a
+    `TokenDataset` and a collator of fastft, `num_workers` is a number of threads, and no process is
+    started; with anything else it is torch's.
 
     Example:
         >>> loader = DataLoader(dataset, batch_size=16, shuffle=True,  # doctest: +SKIP
         ...                     collate_fn=DataCollatorWithPadding(tokenizer))
         >>> loader.explain()  # doctest: +SKIP
-        'rust: batches are gathered and padded by the Rust collator'
+        'rust: batches are gathered and padded by the Rust collator, when they are asked for'
     """
 
     progress: Progress | None = None
@@ -102,9 +120,14 @@ class DataLoader(torch.utils.data.DataLoader[T_co]):
     def explain(self) -> str:
         """Says whether the Rust collator makes the batches, and if not, why not."""
         reason = self._why_not_rust()
-        if reason is None:
-            return "rust: batches are gathered and padded by the Rust collator"
-        return f"torch: {reason}"
+        if reason is not None:
+            return f"torch: {reason}"
+        how = "rust: batches are gathered and padded by the Rust collator"
+        if self.num_workers == 0:
+            return f"{how}, when they are asked for"
+        if self.multiprocessing_context is not None:
+            return f"{how}, in processes, because multiprocessing_context is given"
+        return f"{how}, ahead of time on {self.num_workers} threads"
 
     @property
     def _index_sampler(self) -> Any:
@@ -113,6 +136,8 @@ class DataLoader(torch.utils.data.DataLoader[T_co]):
     def _get_iterator(self) -> _BaseDataLoaderIter:
         if self.num_workers == 0:
             return SingleProcessIterator(self, self._resumed or {})
+        if self._why_not_rust() is None and self.multiprocessing_context is None:
+            return ThreadedIterator(self)
         self.check_worker_number_rationality()
         return MultiProcessIterator(self)
 
@@ -154,13 +179,12 @@ class DataLoader(torch.utils.data.DataLoader[T_co]):
         if self.batch_sampler is None:
             return "batch_size is None, so examples come one by one"
         # A subclass may change what it is given before it calls ours.
-        if type(self.collate_fn) is not DataCollatorWithPadding:
+        if type(self.collate_fn) not in COLLATORS:
             name = getattr(self.collate_fn, "__name__", type(self.collate_fn).__name__)
-            return f"collate_fn is {name}, not fastft.DataCollatorWithPadding"
-        dataset = self.dataset
-        while type(dataset) is torch.utils.data.Subset:
-            dataset = dataset.dataset
-        return self.collate_fn.why_not_rust(dataset)
+            return f"collate_fn is {name}, not a collator of fastft"
+        dataset = root_dataset(self.dataset)
+        collator = cast("RustCollator", self.collate_fn)
+        return collator.why_not_rust(self.dataset if dataset is None else dataset)
 
 
 class _Indices:

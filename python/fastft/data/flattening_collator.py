@@ -56,13 +56,16 @@ class DataCollatorWithFlattening(RustCollator, transformers.DataCollatorWithFlat
         """
         as_usual = return_tensors in (None, "pt") and separator_id in (None, self.separator_id)
         if as_usual and isinstance(features, BatchReference):
-            tensors = self.rust_tensors(features)
-            if tensors is not None:
-                batch = FlattenedBatch(tensors)
-                batch.rows = features.rows
-                supervise(batch, tensors["labels"], predicts_next=True)
+            batch = self.rust_batch(features)
+            if batch is not None:
                 return batch
         return super().__call__(features, return_tensors, separator_id)
+
+    def _finished(self, tensors: dict[str, Any], features: BatchReference) -> FlattenedBatch:
+        batch = FlattenedBatch(tensors)
+        batch.rows = features.rows
+        supervise(batch, tensors["labels"], predicts_next=True)
+        return batch
 
     def _settings(self) -> tuple[Any, ...]:
         return (

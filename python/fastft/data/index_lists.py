@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 SHOWN_LISTS, SHOWN_ENTRIES = 3, 12
 
 
+class RepeatedBatch(list[int]):
+    """A batch that fills a last step: it repeats an earlier one and must have no weight."""
+
+
 def bounds(offsets: NDArray[np.int64], index: int, name: str) -> tuple[int, int, int]:
     """Gives the position of a list, counted from the end when negative, and where it lies.
 

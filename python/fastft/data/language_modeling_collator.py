@@ -10,7 +10,7 @@ import torch
 import transformers
 
 from fastft import _fastft
-from fastft.data.batch import padded_batch, supervise
+from fastft.data.batch import Batch, padded_batch, supervise
 from fastft.data.padding import RustPadding
 from fastft.data.rust_collator import IGNORE_INDEX
 from fastft.data.token_dataset import BatchReference, TokenDataset
@@ -70,15 +70,18 @@ class DataCollatorForLanguageModeling(RustPadding, transformers.DataCollatorForL
             A `Batch`: the model's inputs and `labels`, int64 (B, T) each.
         """
         if return_tensors in (None, "pt") and isinstance(features, BatchReference):
-            tensors = self.rust_tensors(features)
-            if tensors is not None:
-                made = padded_batch(tensors, features.rows)
-                supervise(made, tensors["labels"], predicts_next=not self.mlm)
+            made = self.rust_batch(features)
+            if made is not None:
                 return made
         batch = super().__call__(features, return_tensors)
         if not self.mlm and "attention_mask" in batch:
             mask = batch["attention_mask"]
             batch["labels"] = batch["input_ids"] * mask + IGNORE_INDEX * (1 - mask)
+        return batch
+
+    def _finished(self, tensors: dict[str, Any], features: BatchReference) -> Batch:
+        batch = padded_batch(tensors, features.rows)
+        supervise(batch, tensors["labels"], predicts_next=not self.mlm)
         return batch
 
     def _unknown_option(self) -> str | None:

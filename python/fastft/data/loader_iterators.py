@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from fastft.data.loader_state import Progress
 
 
-class _Counting(_BaseDataLoaderIter):
+class CountingIterator(_BaseDataLoaderIter):
     """Counts the batches that it hands out.
 
     The count lies in an object of the loader, so that it outlives the iterator.
@@ -50,7 +50,7 @@ class _Counting(_BaseDataLoaderIter):
         return batch
 
 
-class SingleProcessIterator(_Counting, _SingleProcessDataLoaderIter):
+class SingleProcessIterator(CountingIterator, _SingleProcessDataLoaderIter):
     """Makes each batch when it is asked for."""
 
     def __init__(self, loader: DataLoader[Any], resumed: dict[str, Any]) -> None:
@@ -82,5 +82,5 @@ class SingleProcessIterator(_Counting, _SingleProcessDataLoaderIter):
         self._num_yielded = resumed["num_yielded"]
 
 
-class MultiProcessIterator(_Counting, _MultiProcessingDataLoaderIter):
+class MultiProcessIterator(CountingIterator, _MultiProcessingDataLoaderIter):
     """Has each batch made by a process of torch's."""

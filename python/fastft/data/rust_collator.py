@@ -68,6 +68,10 @@ class RustCollator:
     def _new_recipe(self, dataset: TokenDataset) -> _fastft.Recipe:
         """Makes the recipe, when there is no such thing."""
 
+    @abstractmethod
+    def _finished(self, tensors: dict[str, Any], features: BatchReference) -> Any:
+        """Gives the tensors the names and the type that the stock batch has."""
+
     def _unknown_batch(self, batch: BatchReference) -> str | None:
         if not batch.is_untouched:
             return "the examples of the batch were looked at, and perhaps changed"
@@ -84,14 +88,18 @@ class RustCollator:
             settled = self._settled = _Settled(settings, reason, recipe, _float_columns(dataset))
         return settled
 
-    def rust_tensors(self, features: BatchReference) -> dict[str, Any] | None:
-        """Makes the tensors of a batch; None where `why_not_rust` has a reason."""
+    def rust_batch(self, features: BatchReference) -> Any | None:
+        """Makes a batch; None where `why_not_rust` has a reason."""
         dataset = features.dataset
         settled = self._settle(dataset)
         if settled.recipe is None or self._unknown_batch(features):
             return None
         numbers = None if features.rows is features.indices else features.rows
-        arrays = dataset.collate(features.indices, settled.recipe, numbers)
+        return self.batch_of(dataset.collate(features.indices, settled.recipe, numbers), features)
+
+    def batch_of(self, arrays: dict[str, Any], features: BatchReference) -> Any:
+        """Turns what Rust made of `features`, by the recipe of their dataset, into a batch."""
+        settled = self._settle(features.dataset)
         from_numpy = torch.from_numpy
         tensors: dict[str, Any] = {
             name: array if type(array) is int else from_numpy(array)
@@ -101,7 +109,7 @@ class RustCollator:
             if name in tensors:
                 # The stock collator makes floats from Python numbers, in torch's default type.
                 tensors[name] = tensors[name].to(torch.get_default_dtype())
-        return tensors
+        return self._finished(tensors, features)
 
 
 def gathered_columns(dataset: TokenDataset) -> list[str]:

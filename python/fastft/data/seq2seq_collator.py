@@ -49,9 +49,9 @@ class DataCollatorForSeq2Seq(RustPadding, transformers.DataCollatorForSeq2Seq): 
             `decoder_input_ids` where the model makes them.
         """
         if return_tensors in (None, "pt") and isinstance(features, BatchReference):
-            tensors = self.rust_tensors(features)
-            if tensors is not None:
-                return self._with_decoder_inputs(tensors, features)
+            batch = self.rust_batch(features)
+            if batch is not None:
+                return batch
         return super().__call__(features, return_tensors)
 
     def _settings(self) -> tuple[Any, ...]:
@@ -70,7 +70,7 @@ class DataCollatorForSeq2Seq(RustPadding, transformers.DataCollatorForSeq2Seq): 
             "labels", pad_token_id=pad_token_id, as_wide_as_inputs=False
         )
 
-    def _with_decoder_inputs(self, tensors: dict[str, Any], features: BatchReference) -> Batch:
+    def _finished(self, tensors: dict[str, Any], features: BatchReference) -> Batch:
         labels = tensors["labels"]
         prepare = getattr(self.model, "prepare_decoder_input_ids_from_labels", None)
         if prepare is not None:

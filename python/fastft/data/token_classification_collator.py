@@ -9,7 +9,7 @@ import numpy as np
 import transformers
 
 from fastft import _fastft
-from fastft.data.batch import padded_batch, supervise
+from fastft.data.batch import Batch, padded_batch, supervise
 from fastft.data.padding import RustPadding
 from fastft.data.ragged_column import RaggedColumn
 from fastft.data.token_dataset import BatchReference, TokenDataset
@@ -49,15 +49,18 @@ class DataCollatorForTokenClassification(
             A `Batch`: the model's inputs and the labels, int64 (B, T) each, and other columns.
         """
         if return_tensors in (None, "pt") and isinstance(features, BatchReference):
-            tensors = self.rust_tensors(features)
-            if tensors is not None:
-                batch = padded_batch(tensors, features.rows)
-                if "labels" in tensors:
-                    supervise(batch, tensors["labels"], predicts_next=False)
-                if "label" in features.dataset.columns:
-                    tensors["label"] = tensors.pop("labels")
+            batch = self.rust_batch(features)
+            if batch is not None:
                 return batch
         return super().__call__(features, return_tensors)
+
+    def _finished(self, tensors: dict[str, Any], features: BatchReference) -> Batch:
+        batch = padded_batch(tensors, features.rows)
+        if "labels" in tensors:
+            supervise(batch, tensors["labels"], predicts_next=False)
+        if "label" in features.dataset.columns:
+            tensors["label"] = tensors.pop("labels")
+        return batch
 
     def _settings(self) -> tuple[Any, ...]:
         return (*super()._settings(), self.label_pad_token_id)

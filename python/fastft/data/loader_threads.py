@@ -1,0 +1,114 @@
+"""Batches made ahead of time by threads of the Rust core: no process, and the GIL is never held.
+
+The indices are drawn here, in the order of torch's own iterators; the threads gather and pad. What
+they do not know (a batch that the stock collator treats in its own way, a dataset whose file turns
+out to be damaged, a tokenizer that was changed) is made here, when its turn has come.
+
+Invariant: the batches are those that the collator would make one by one, in the same order, and an
+error comes where it would have come.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch.utils.data._utils.pin_memory import pin_memory
+
+from fastft import _fastft
+from fastft.data.batch_reference import BatchReference
+from fastft.data.loader_iterators import CountingIterator
+from fastft.data.token_dataset import TokenDataset
+from fastft.errors import DamagedFileError
+
+if TYPE_CHECKING:
+    from fastft.data.dataloader import DataLoader
+    from fastft.data.rust_collator import RustCollator
+
+PREFETCH_FACTOR = 2
+"""Batches ahead of the training for each thread, where the loader does not say: torch's number."""
+
+
+def root_dataset(dataset: Any) -> TokenDataset | None:
+    """Gives the `TokenDataset` that a dataset is a part of; None when it is none."""
+    while type(dataset) is torch.utils.data.Subset:
+        dataset = dataset.dataset
+    return dataset if isinstance(dataset, TokenDataset) else None
+
+
+class ThreadedIterator(CountingIterator):
+    """Hands out batches that threads have made meanwhile.
+
+    Args:
+        loader: Its `num_workers` is the number of threads; its collator is one of ours.
+    """
+
+    def __init__(self, loader: DataLoader[Any]) -> None:
+        super().__init__(loader)
+        self._collator = cast("RustCollator", loader.collate_fn)
+        dataset = root_dataset(loader.dataset)
+        assert dataset is not None, "why_not_rust has looked"
+        self._token_dataset = dataset
+        self._recipe = cast(_fastft.Recipe, self._collator.recipe(dataset))
+        self._threads: _fastft.DataLoader | None = _fastft.DataLoader(
+            dataset.rust, self._recipe, num_threads=loader.num_workers
+        )
+        self._process = os.getpid()
+        self._depth = loader.num_workers * (loader.prefetch_factor or PREFETCH_FACTOR)
+        self._ahead: deque[tuple[Any, bool]] = deque()
+        """Rows or errors in their order, and whether the threads have them."""
+        self._is_drawn = False
+
+    def _next_data(self) -> Any:
+        while len(self._ahead) < self._depth and not self._is_drawn:
+            self._ahead.append(self._drawn())
+        rows, is_in_work = self._ahead.popleft()
+        if isinstance(rows, BaseException):
+            raise rows
+        batch = self._taken(rows) if is_in_work else None
+        batch = self._collate_fn(rows) if batch is None else batch
+        if self._pin_memory:
+            batch = pin_memory(batch, self._pin_memory_device)  # type: ignore[no-untyped-call]
+        return batch
+
+    def _drawn(self) -> tuple[Any, bool]:
+        """Draws the next rows and hands them to the threads, if they know how."""
+        try:
+            dataset: Any = self._dataset
+            rows = dataset.__getitems__(self._next_index())  # type: ignore[no-untyped-call]
+        except BaseException as error:  # also the end of the epoch: it comes when it is its turn
+            self._is_drawn = True
+            return error, False
+        if not self._is_known(rows):
+            return rows, False
+        assert self._threads is not None
+        self._threads.put(rows.indices)
+        return rows, True
+
+    def _is_known(self, rows: Any) -> bool:
+        if self._threads is None or os.getpid() != self._process:
+            return False
+        dataset = self._token_dataset
+        return (
+            isinstance(rows, BatchReference)
+            and rows.dataset is dataset
+            and self._collator.why_not_rust(rows) is None
+            and self._collator.recipe(dataset) is self._recipe
+        )
+
+    def _taken(self, rows: BatchReference) -> Any | None:
+        """Takes what the threads made of `rows`; None when it has to be made here."""
+        if self._threads is None or os.getpid() != self._process:
+            return None  # the threads stayed behind in the process that was forked
+        try:
+            arrays = self._threads.take(self._timeout or None)
+        except DamagedFileError:
+            self._threads = None  # the collator repairs the file, and knows where it lies then
+            return None
+        if arrays is None:
+            raise RuntimeError(f"DataLoader timed out after {self._timeout} seconds")
+        if self._collator.recipe(self._token_dataset) is not self._recipe:
+            return None  # something was changed since it was made
+        return self._collator.batch_of(arrays, rows)
