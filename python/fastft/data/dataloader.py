@@ -136,10 +136,19 @@ class DataLoader(torch.utils.data.DataLoader[T_co]):
     def _get_iterator(self) -> _BaseDataLoaderIter:
         if self.num_workers == 0:
             return SingleProcessIterator(self, self._resumed or {})
-        if self._why_not_rust() is None and self.multiprocessing_context is None:
+        if self._has_threads():
             return ThreadedIterator(self)
         self.check_worker_number_rationality()
         return MultiProcessIterator(self)
+
+    def _has_threads(self) -> bool:
+        asked = self.num_workers > 0 and self.multiprocessing_context is None
+        return asked and self._why_not_rust() is None
+
+    def check_worker_number_rationality(self) -> None:
+        """Warns, as torch does, of more processes than cores; threads without work cost nothing."""
+        if not self._has_threads():
+            super().check_worker_number_rationality()
 
     def begin_epoch(self, sampler: Any) -> SamplerIterator:
         """Begins the indices of an epoch; called by what `_index_sampler` gives."""

@@ -16,6 +16,7 @@ from fastft.errors import NonFiniteLossError
 from fastft.training.evaluation_loss import EvaluationLoss
 from fastft.training.loss_scale import count_labels, loss_share, predicts_next_token
 from fastft.training.repeated_rows import at_uneven_end, first_rows, num_valid_rows
+from fastft.training.weightless import has_weight
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -77,7 +78,9 @@ class ExactLossMixin(_StockTrainer):  # type: ignore[misc]  # transformers carri
         Raises:
             NonFiniteLossError: The loss is NaN or infinite.
         """
-        if inputs is self._filled_batch:
+        if not has_weight(inputs):
+            self._num_valid_rows = 0
+        elif inputs is self._filled_batch:
             self._num_valid_rows = num_valid_rows(self.accelerator, find_batch_size(inputs))
         loss: torch.Tensor = super().training_step(model, inputs, *args, **kwargs)
         self._num_valid_rows = None
@@ -109,6 +112,9 @@ class ExactLossMixin(_StockTrainer):  # type: ignore[misc]  # transformers carri
         return count_labels(batch, self.label_names, shifted=self._next_token_loss)
 
     def _count_valid_labels(self, batch: Mapping[str, Any]) -> torch.Tensor | None:
+        if not has_weight(batch):
+            count = self._count_labels(batch)
+            return count if count is None else torch.zeros_like(count)
         if batch is not self._filled_batch:
             return self._count_labels(batch)
         size = find_batch_size(batch)

@@ -6,6 +6,7 @@ it; each such place says which.
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,8 @@ from fastft.data.collator import DataCollatorWithPadding
 from fastft.data.dataloader import DataLoader
 from fastft.data.token_dataset import TokenDataset
 from fastft.errors import ConfigurationError
+from fastft.training.batching import check_batching, training_sampler
+from fastft.training.weightless import WeighingCollator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,11 +36,24 @@ class TokenBatchesMixin(_StockTrainer):  # type: ignore[misc]  # transformers ca
     """Draws a `TokenDataset` as the stock Trainer would, for the same seed, and times the waiting.
 
     Any other dataset takes transformers' own path.
+
+    Args:
+        *args: Arguments of the stock class.
+        batching: "random", "bucketed" (rows of like length together) or "tokens" (a batch is filled
+            up to a budget of tokens).
+        max_tokens: The budget for "tokens", padding included; what a batch of mean length takes
+            when None.
+        **kwargs: Arguments of the stock class.
     """
 
     timing: Timing
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, batching: str = "random", max_tokens: int | None = None, **kwargs: Any
+    ) -> None:
+        check_batching(batching, max_tokens)
+        self.batching = batching
+        self.max_tokens = max_tokens
         self._plan_sampler: BatchSampler | None = None
         self._training_collator: Any = None
         super().__init__(*args, **kwargs)
@@ -73,13 +89,16 @@ class TokenBatchesMixin(_StockTrainer):  # type: ignore[misc]  # transformers ca
             "collate_fn": self._collator(is_training),
             "pin_memory": self.args.dataloader_pin_memory and self.args.device.type == "cuda",
         }
-        if is_training and self._draws_at_random():
-            seed = self.args.data_seed
+        if is_training and self.batching != "random":
+            self._plan_sampler = self._sampler_by_length(dataset, batch_size)
+            options["batch_sampler"] = self._plan_sampler
+            options["collate_fn"] = WeighingCollator(options["collate_fn"])
+        elif is_training and self._draws_at_random():
             self._plan_sampler = BatchSampler(
                 dataset,
                 "random",
                 batch_size=batch_size,
-                seed=torch.initial_seed() if seed is None else seed,
+                seed=self._order_seed(),
                 drop_last=self.args.dataloader_drop_last,
             )
             options["batch_sampler"] = self._plan_sampler
@@ -91,6 +110,32 @@ class TokenBatchesMixin(_StockTrainer):  # type: ignore[misc]  # transformers ca
             options["sampler"] = sampler_fn(dataset) if is_drawn else None
             options["drop_last"] = self.args.dataloader_drop_last
         return self.accelerator.prepare(DataLoader(dataset, **options))
+
+    def _order_seed(self) -> int:
+        seed = self.args.data_seed
+        return torch.initial_seed() if seed is None else int(seed)
+
+    def _sampler_by_length(self, dataset: TokenDataset, batch_size: int) -> BatchSampler:
+        """Plans batches by length, whose number is one of whole steps on all ranks."""
+        args = self.args
+        step = args.world_size * args.gradient_accumulation_steps
+        sampler = training_sampler(
+            dataset,
+            self.batching,
+            max_tokens=self.max_tokens,
+            batch_size=batch_size,
+            micro_batches_per_step=step,
+            num_epochs=math.ceil(args.num_train_epochs),
+            seed=self._order_seed(),
+            drop_last=args.dataloader_drop_last,
+        )
+        if not len(sampler):
+            raise ConfigurationError(
+                "the training rows fill no step, and dataloader_drop_last drops the rest",
+                found=f"{len(dataset)} rows for {step} batches a step",
+                fix="remove dataloader_drop_last, or lower gradient_accumulation_steps",
+            )
+        return sampler
 
     def _draws_at_random(self) -> bool:
         """Whether the order is accelerate's seeded permutation, which `BatchSampler` draws too."""

@@ -1,0 +1,104 @@
+"""Which examples of training share a batch: the argument `batching=`, and what follows from it."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from fastft.data.batch_sampler import BatchSampler
+from fastft.errors import ConfigurationError, nearest
+
+if TYPE_CHECKING:
+    from fastft.data.token_dataset import TokenDataset
+
+BATCHINGS = ("random", "bucketed", "tokens")
+"""What `batching=` may be; "packed" is for loops with a model that keeps packed rows apart."""
+
+
+def check_batching(batching: Any, max_tokens: Any) -> None:
+    """Looks at the two arguments before any data is read.
+
+    Raises:
+        ConfigurationError: There is no such batching, or the two do not fit together.
+    """
+    if batching == "packed":
+        raise ConfigurationError(
+            "packed rows see each other in the attention of most models",
+            place="argument batching",
+            found="'packed'",
+            expected=" or ".join(map(repr, BATCHINGS)),
+            fix='pass batching="tokens"; for a model that keeps packed rows apart, write a loop '
+            'with fastft.BatchSampler(dataset, "packed") and DataCollatorWithFlattening',
+        )
+    if batching not in BATCHINGS:
+        close = nearest(str(batching), BATCHINGS, count=1)
+        raise ConfigurationError(
+            "there is no such batching",
+            place="argument batching",
+            found=repr(batching),
+            expected=" or ".join(map(repr, BATCHINGS)),
+            fix=f"pass batching={(close or BATCHINGS[:1])[0]!r}",
+        )
+    is_count = isinstance(max_tokens, int) and not isinstance(max_tokens, bool) and max_tokens > 0
+    if max_tokens is not None and not (is_count and batching == "tokens"):
+        raise ConfigurationError(
+            "max_tokens is a number of at least 1, for batches by a budget of tokens",
+            place="argument max_tokens",
+            found=f"{max_tokens!r} with batching={batching!r}",
+            fix='pass batching="tokens", max_tokens=4096, or leave max_tokens out',
+        )
+
+
+def settled_max_tokens(
+    dataset: TokenDataset, batching: str, max_tokens: int | None, batch_size: int
+) -> int | None:
+    """Gives the budget of a batch, padding included; None where there is none.
+
+    When none was given it is what `batch_size` rows of mean length take, so that a batch has about
+    as many rows as was asked for; at least the longest row.
+    """
+    if batching != "tokens" or max_tokens is not None or not len(dataset):
+        return max_tokens
+    mean = math.ceil(batch_size * float(dataset.lengths.mean()))
+    return max(mean, int(dataset.lengths.max()), 1)
+
+
+def training_sampler(
+    dataset: TokenDataset,
+    batching: str,
+    *,
+    max_tokens: int | None,
+    batch_size: int,
+    micro_batches_per_step: int,
+    num_epochs: int,
+    seed: int,
+    drop_last: bool,
+) -> BatchSampler:
+    """Gives the batches by length of a training run: every epoch with the same number of steps.
+
+    Args:
+        dataset: The rows.
+        batching: "bucketed" or "tokens".
+        max_tokens: The budget of a batch, for "tokens".
+        batch_size: Rows in a batch, for "bucketed"; what a missing budget follows from.
+        micro_batches_per_step: Batches of an optimizer step, on all ranks together.
+        num_epochs: How many epochs the run may have.
+        seed: Where the random order starts from.
+        drop_last: Whether batches that fill no step are left out; else earlier ones are repeated
+            without weight.
+
+    Raises:
+        ConfigurationError: A row is longer than the budget.
+    """
+    budget = settled_max_tokens(dataset, batching, max_tokens, batch_size)
+    sizes: dict[str, Any] = {"max_tokens": budget}
+    if budget is None:
+        sizes = {"batch_size": batch_size}
+    return BatchSampler(
+        dataset,
+        batching,
+        **sizes,
+        micro_batches_per_step=micro_batches_per_step,
+        tail="drop" if drop_last else "pad",
+        seed=seed,
+    ).steady(num_epochs)
