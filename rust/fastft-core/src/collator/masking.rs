@@ -10,6 +10,9 @@ use super::counter_random::{Share, below, mix, row_key};
 use super::padding::{Frame, values};
 use super::{IGNORE_INDEX, Place};
 
+/// How many tokens are drawn for at once: one bit each.
+const LANE: usize = 64;
+
 /// Which tokens are masked, and how.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Masking {
@@ -71,12 +74,23 @@ impl Masking {
         Ok((ids, labels))
     }
 
+    /// Which tokens are chosen is settled for a lane of them at a time, without a branch that nobody
+    /// could foretell; only the chosen ones are then looked at.
     fn mask(&self, shares: Shares, key: u64, ids: &mut [i64], labels: &mut [i64]) {
-        for ((id, label), position) in ids.iter_mut().zip(labels).zip(0_u64..) {
-            let bits = mix(key ^ position);
-            if shares.predicted.contains(bits) && !self.special_ids.contains(id) {
-                *label = *id;
-                *id = self.replacement(shares, mix(bits), *id);
+        let lanes = ids.chunks_mut(LANE).zip(labels.chunks_mut(LANE));
+        for ((ids, labels), first) in lanes.zip((0_u64..).step_by(LANE)) {
+            let mut chosen = chosen(shares.predicted, key, first, ids.len());
+            while chosen != 0 {
+                let slot = chosen.trailing_zeros();
+                chosen &= chosen - 1;
+                if let (Some(id), Some(label)) =
+                    (ids.get_mut(slot as usize), labels.get_mut(slot as usize))
+                    && !self.special_ids.contains(id)
+                {
+                    let bits = mix(key ^ (first + u64::from(slot)));
+                    *label = *id;
+                    *id = self.replacement(shares, mix(bits), *id);
+                }
             }
         }
     }
@@ -90,6 +104,19 @@ impl Masking {
             id
         }
     }
+}
+
+/// The positions from `first` on, `number` of them, whose bits lie in the share: one bit each.
+///
+/// Shifted in one by one, so that the compiler leaves it to the scalar multiplier: without wide
+/// registers for products of 64 bits, two at a time take twice as long.
+fn chosen(share: Share, key: u64, first: u64, number: usize) -> u64 {
+    let mut chosen = 0;
+    for position in (first..).take(number) {
+        let is_chosen = share.contains(mix(key ^ position));
+        chosen = (chosen >> 1) | (u64::from(is_chosen) << 63);
+    }
+    chosen >> LANE.saturating_sub(number).min(LANE - 1)
 }
 
 #[derive(Clone, Copy)]
