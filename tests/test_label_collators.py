@@ -155,10 +155,10 @@ def test_masks_depend_on_seed_epoch_and_row_alone(plain):
 
 
 def row_batches():
-    """Rows in two widths of ids, of many lengths, none among them."""
+    """Rows of ids in two types, of no length and of many, some beyond 64 and 128."""
     rng = np.random.default_rng(5)
     for dtype in (np.uint16, np.uint32):
-        lengths = rng.integers(0, 40, 60)
+        lengths = np.append(rng.integers(0, 150, 58), [0, 128])
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.uint64)
         yield TokenDataset(rng.integers(0, len(HF), lengths.sum()).astype(dtype), offsets)
 

@@ -106,15 +106,33 @@ class FlattenedBatch(_Supervised, dict[str, Any]):
         return self
 
 
-def padded_batch(tensors: dict[str, Any], rows: NDArray[np.int64]) -> Batch:
-    """Gives a `Batch` of tensors that nobody has to look at again."""
-    batch = Batch()
-    batch.data = tensors  # handed over as it is, not key by key
-    batch.rows = rows
+_EMPTY = Batch().__dict__
+"""What an empty batch consists of; to copy it is much less work than to make one."""
+
+
+def padded_batch(
+    tensors: dict[str, Any], rows: NDArray[np.int64], predicts_next: bool | None = None
+) -> Batch:
+    """Gives a `Batch` of tensors that nobody has to look at again.
+
+    Args:
+        tensors: The tensors by name; kept as they are, not key by key.
+        rows: The rows that it was made of.
+        predicts_next: How its loss finds the labels in `tensors["labels"]`, int64 (B, T); None
+            where there are no labels of tokens.
+    """
+    batch = Batch.__new__(Batch)
+    batch.__dict__ = {**_EMPTY, "data": tensors, "rows": rows}
+    if predicts_next is not None:
+        batch.predicts_next = predicts_next
+        batch._labels = tensors["labels"]
     return batch
 
 
-def supervise(batch: _Supervised, labels: torch.Tensor, *, predicts_next: bool) -> None:
-    """Lets a batch find its loss in `labels`, int64 (B, T) as they came from Rust."""
-    batch._labels = labels
-    batch.predicts_next = predicts_next
+def flattened_batch(tensors: dict[str, Any], rows: NDArray[np.int64]) -> FlattenedBatch:
+    """Gives a `FlattenedBatch` of tensors; position t predicts the label of t + 1."""
+    batch = FlattenedBatch(tensors)
+    batch.rows = rows
+    batch.predicts_next = True
+    batch._labels = tensors["labels"]
+    return batch

@@ -8,7 +8,7 @@ import numpy as np
 import transformers
 
 from fastft import _fastft
-from fastft.data.batch import FlattenedBatch, supervise
+from fastft.data.batch import FlattenedBatch, flattened_batch
 from fastft.data.ragged_column import RaggedColumn
 from fastft.data.rust_collator import RustCollator
 from fastft.data.token_dataset import BatchReference
@@ -39,7 +39,7 @@ class DataCollatorWithFlattening(RustCollator, transformers.DataCollatorWithFlat
     separator_id: int
     return_flash_attn_kwargs: bool
     return_seq_idx: bool
-    position_ids_start: int
+    position_ids_start: int = 0  # not known to the oldest versions of the stock class
 
     def __call__(
         self,
@@ -62,10 +62,7 @@ class DataCollatorWithFlattening(RustCollator, transformers.DataCollatorWithFlat
         return super().__call__(features, return_tensors, separator_id)
 
     def _finished(self, tensors: dict[str, Any], features: BatchReference) -> FlattenedBatch:
-        batch = FlattenedBatch(tensors)
-        batch.rows = features.rows
-        supervise(batch, tensors["labels"], predicts_next=True)
-        return batch
+        return flattened_batch(tensors, features.rows)
 
     def _settings(self) -> tuple[Any, ...]:
         return (

@@ -10,7 +10,7 @@ import torch
 import transformers
 
 from fastft import _fastft
-from fastft.data.batch import Batch, padded_batch, supervise
+from fastft.data.batch import Batch, padded_batch
 from fastft.data.padding import RustPadding
 from fastft.data.rust_collator import IGNORE_INDEX
 from fastft.data.token_dataset import BatchReference, TokenDataset
@@ -80,9 +80,7 @@ class DataCollatorForLanguageModeling(RustPadding, transformers.DataCollatorForL
         return batch
 
     def _finished(self, tensors: dict[str, Any], features: BatchReference) -> Batch:
-        batch = padded_batch(tensors, features.rows)
-        supervise(batch, tensors["labels"], predicts_next=not self.mlm)
-        return batch
+        return padded_batch(tensors, features.rows, predicts_next=not self.mlm)
 
     def _unknown_option(self) -> str | None:
         if self.mlm and self.whole_word_mask:
@@ -100,7 +98,16 @@ class DataCollatorForLanguageModeling(RustPadding, transformers.DataCollatorForL
 
     def _settings(self) -> tuple[Any, ...]:
         settings = super()._settings()
-        return (*settings, *self._masking().values()) if self.mlm else (*settings, False)
+        if not self.mlm:
+            return (*settings, False)
+        return (
+            *settings, self._seed(), self.epoch, self.mlm_probability, self.mask_replace_prob,
+            self.random_replace_prob, self.whole_word_mask,
+        )  # fmt: skip
+
+    def _seed(self) -> int:
+        seed = torch.initial_seed() if self.seed is None else self.seed
+        return int(seed) % 2**64
 
     def _labels(self, dataset: TokenDataset) -> _fastft.Labels:
         return _fastft.Labels.masked(**self._masking()) if self.mlm else _fastft.Labels.from_ids()
@@ -108,9 +115,8 @@ class DataCollatorForLanguageModeling(RustPadding, transformers.DataCollatorForL
     def _masking(self) -> dict[str, Any]:
         """How tokens are masked, in the words of `_fastft.Labels.masked`."""
         hf = self.tokenizer
-        seed = torch.initial_seed() if self.seed is None else self.seed
         return {
-            "seed": seed % 2**64,
+            "seed": self._seed(),
             "epoch": self.epoch,
             "probability": self.mlm_probability,
             "mask_replace_prob": self.mask_replace_prob,

@@ -51,7 +51,7 @@ class RustPadding(RustCollator):
             return (*how, type(hf))
         names = hf.model_input_names
         return (
-            *how, hf.pad_token_id, hf.pad_token_type_id, hf.padding_side, names[0],
+            *how, *special_tokens(hf), hf.pad_token_type_id, hf.padding_side, names[0],
             "attention_mask" in names,
         )  # fmt: skip
 
@@ -126,3 +126,15 @@ class RustPadding(RustCollator):
 def _pads_as_stock(hf: Any) -> bool:
     kind = type(hf)
     return getattr(kind, "pad", None) is STOCK.pad and getattr(kind, "_pad", None) is STOCK._pad
+
+
+def special_tokens(hf: Any) -> tuple[Any, ...]:
+    """What the ids of special tokens follow from; asking for the ids themselves takes much longer.
+
+    A token that is there keeps its id; one that is added later makes the vocabulary larger.
+    """
+    state = hf.__dict__
+    named = state.get("_special_tokens_map")
+    if named is None:
+        return (hf.pad_token_id, *hf.all_special_ids, len(hf))
+    return (tuple(named.values()), tuple(state.get("_extra_special_tokens", ())), len(hf))

@@ -8,7 +8,7 @@ from typing import Any
 import transformers
 
 from fastft import _fastft
-from fastft.data.batch import Batch, padded_batch, supervise
+from fastft.data.batch import Batch, padded_batch
 from fastft.data.padding import RustPadding
 from fastft.data.ragged_column import RaggedColumn
 from fastft.data.token_dataset import BatchReference, TokenDataset
@@ -71,10 +71,7 @@ class DataCollatorForSeq2Seq(RustPadding, transformers.DataCollatorForSeq2Seq): 
         )
 
     def _finished(self, tensors: dict[str, Any], features: BatchReference) -> Batch:
-        labels = tensors["labels"]
         prepare = getattr(self.model, "prepare_decoder_input_ids_from_labels", None)
         if prepare is not None:
-            tensors["decoder_input_ids"] = prepare(labels=labels)
-        batch = padded_batch(tensors, features.rows)
-        supervise(batch, labels, predicts_next=self.predicts_next)
-        return batch
+            tensors["decoder_input_ids"] = prepare(labels=tensors["labels"])
+        return padded_batch(tensors, features.rows, self.predicts_next)

@@ -9,7 +9,7 @@ import numpy as np
 import transformers
 
 from fastft import _fastft
-from fastft.data.batch import Batch, padded_batch, supervise
+from fastft.data.batch import Batch, padded_batch
 from fastft.data.padding import RustPadding
 from fastft.data.ragged_column import RaggedColumn
 from fastft.data.token_dataset import BatchReference, TokenDataset
@@ -55,9 +55,8 @@ class DataCollatorForTokenClassification(
         return super().__call__(features, return_tensors)
 
     def _finished(self, tensors: dict[str, Any], features: BatchReference) -> Batch:
-        batch = padded_batch(tensors, features.rows)
-        if "labels" in tensors:
-            supervise(batch, tensors["labels"], predicts_next=False)
+        own = False if "labels" in tensors else None
+        batch = padded_batch(tensors, features.rows, predicts_next=own)
         if "label" in features.dataset.columns:
             tensors["label"] = tensors.pop("labels")
         return batch

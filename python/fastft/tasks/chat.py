@@ -188,7 +188,9 @@ class Chat(Task):
         self, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel | None, seed: int = 0
     ) -> Any:
         """Gives what pads tokens and labels; a decoder makes nothing of its labels."""
-        return DataCollatorForSeq2Seq(tokenizer)
+        collator = DataCollatorForSeq2Seq(tokenizer)
+        collator.predicts_next = True
+        return collator
 
     def prepare_model(
         self,
