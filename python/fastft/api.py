@@ -45,6 +45,8 @@ def finetune(
     lora: dict[str, Any] | None = None,
     dropout: float | None = None,
     early_stopping: int | None = None,
+    batching: str = "random",
+    max_tokens: int | None = None,
     check: str = "warn",
     resume: bool | str = False,
     output_dir: str | Path | None = None,
@@ -76,6 +78,10 @@ def finetune(
         lora: Arguments of `peft.LoraConfig` for `train="lora"`, such as `{"r": 8}`.
         dropout: Sets every dropout probability of the model.
         early_stopping: Ends the run after so many evaluations without a better validation loss.
+        batching: "random" for the batches of the stock Trainer; "bucketed" puts rows of like length
+            together, "tokens" fills batches up to a budget: less padding, another order.
+        max_tokens: The budget of a batch for "tokens", padding included; about what a batch of the
+            batch size takes when None.
         check: "warn" prints doubtful settings, "strict" stops at them, "off" does not look.
         resume: "auto" goes on with an interrupted run in the output folder.
         output_dir: Where the files go; `runs/<model>-<data>-<n>` when not given.

@@ -109,6 +109,12 @@ def train(
     early_stopping: Annotated[
         int | None, typer.Option(help="Evaluations without improvement that end the run.")
     ] = None,
+    batching: Annotated[
+        str | None, typer.Option(help="random, bucketed (by length) or tokens (by a budget).")
+    ] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(help="Tokens of a batch, for --batching tokens.")
+    ] = None,
     check: Annotated[str | None, typer.Option(help="warn, strict or off.")] = None,
     config: Config = None,
     resume: Annotated[

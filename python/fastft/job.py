@@ -29,6 +29,7 @@ from fastft.modeling.load import (
 from fastft.preparation import Prepared, prepare, ready_tokenizer
 from fastft.tasks.preview import preview
 from fastft.training.arguments import TrainingArguments, build_arguments
+from fastft.training.batching import BATCHING_OPTIONS, check_batching, training_sampler
 from fastft.training.best_model import check_metrics
 from fastft.training.fingerprint import model_fingerprint, run_fingerprint
 from fastft.training.first_process import from_first_process
@@ -40,6 +41,7 @@ from fastft.training.output import (
     numbered_runs,
 )
 from fastft.training.plan import (
+    DEFAULTS,
     Sizes,
     check_batches,
     default_max_length,
@@ -100,6 +102,7 @@ class Job:
         for note in self.request.notes:
             self.console.note(note)
         refuse_resume_from_checkpoint(self.request.training)
+        check_batching(*(self.request.options[name] for name in BATCHING_OPTIONS))
         self._start_device()
         self._choose_output_dir()
         self._load_tokenizer()
@@ -190,12 +193,15 @@ class Job:
     def _make_plan(self) -> None:
         options, training = self.request.options, self.training
         datasets = self.prepared.datasets
-        sizes = Sizes(len(datasets["train"]), "validation" in datasets, num_ranks())
-        checks.check_evaluation(training, options["early_stopping"], sizes.has_validation)
+        has_validation = "validation" in datasets
+        checks.check_evaluation(training, options["early_stopping"], has_validation)
         task = self.prepared.task
         checks.check_generation(training, task)
+        given = {**task.training_defaults(self.prepared.data), **training}
+        num_batches = self._planned_batches({**DEFAULTS, **given})
+        sizes = Sizes(len(datasets["train"]), has_validation, num_ranks(), num_batches)
         self.arguments = resolve_arguments(
-            {**task.training_defaults(self.prepared.data), **training},
+            given,
             train=options["train"],
             model_type=self.config.model_type,
             device=self.device.type,
@@ -211,6 +217,16 @@ class Job:
             "total_steps": total_steps(self.arguments, sizes),
             **self.arguments,
         }
+
+    def _planned_batches(self, arguments: dict[str, Any]) -> int | None:
+        """Counts the batches of an epoch that are planned by length; None for random ones."""
+        batching, max_tokens = (self.request.options[name] for name in BATCHING_OPTIONS)
+        if batching == "random":
+            return None
+        dataset = self.prepared.datasets["train"]
+        sampler = training_sampler(dataset, batching, max_tokens, arguments, num_ranks())
+        self.console.detail(str(sampler.plan()).partition("\n")[0])
+        return len(sampler)
 
     def _load_model(self) -> None:
         """Steps 1 to 3: load and show, define task and loss, initialise."""

@@ -29,6 +29,8 @@ OPTION_NAMES = (
     "lora",
     "dropout",
     "early_stopping",
+    "batching",
+    "max_tokens",
     "check",
     "resume",
     "output_dir",

@@ -13,6 +13,7 @@ from fastft._fastft import __version__
 from fastft.finetuned import FinetunedModel, reading_options
 from fastft.modeling.quiet import no_transformers_bars
 from fastft.result import FinetuneResult
+from fastft.training.batching import BATCHING_OPTIONS
 from fastft.training.distributed import is_main
 from fastft.training.fingerprint import FINGERPRINT, fingerprint_text
 from fastft.training.output import MANIFEST, RUN_FILE, short_path, write_text
@@ -114,6 +115,7 @@ def _trainer(job: Job) -> tuple[Trainer, ProgressCallback]:
         job.prepared.data,
         callbacks=callbacks,
         timing=job.timing,
+        **{name: job.request.options[name] for name in BATCHING_OPTIONS},
     )
     trainer.add_callback(TrainLossCallback(trainer))
     trainer.add_callback(ResumedStateCallback(trainer))

@@ -43,16 +43,22 @@ def even(tmp_path_factory):
     return ranks(tmp_path_factory.mktemp("even"), 160)
 
 
-def one_process(folder, rows):
+def one_process(folder, rows, accumulation=1, **options):
     texts, names = zip(*sentences(rows), strict=True)
     labels = np.array([name == "positive" for name in names], dtype=np.int64)
     trainer = FastTrainer(
         tiny_model(),
-        arguments(fastft.TrainingArguments, folder, num_train_epochs=2),
+        arguments(
+            fastft.TrainingArguments,
+            folder,
+            num_train_epochs=2,
+            gradient_accumulation_steps=accumulation,
+        ),
         train_dataset=fastft.TokenDataset.from_texts(
             list(texts), tiny_tokenizer(), max_length=64, columns={"labels": labels}
         ),
         processing_class=tiny_tokenizer(),
+        **options,
     )
     trainer.train()
     return trainer
@@ -72,6 +78,15 @@ def test_the_loss_is_that_of_one_process_with_the_undivided_batch(even, tmp_path
         for first, second in zip(*(rank["fast"]["batches"] for rank in even), strict=True)
     ]
     assert together == whole.batches
+
+
+def test_batches_by_budget_are_those_of_one_process_that_accumulates(even, tmp_path):
+    """One plan for all: the ranks take in turn what one process takes one after the other."""
+    whole = one_process(tmp_path, 160, accumulation=2, batching="tokens", max_tokens=96)
+    first, second = (rank["tokens"]["batches"] for rank in even)
+    assert len(first) == len(second)
+    assert [batch for pair in zip(first, second, strict=True) for batch in pair] == whole.batches
+    np.testing.assert_allclose(even[0]["tokens"]["losses"], whole.losses, rtol=1e-5)
 
 
 def test_the_stock_trainer_multiplies_the_loss_by_the_number_of_ranks(even):

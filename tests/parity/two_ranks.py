@@ -52,6 +52,15 @@ def main(folder: Path, rows: int) -> None:
         processing_class=tokenizer,
     )
     report = {"stock": record(stock), "fast": record(fast), "metrics": fast.evaluate()}
+    by_length = FastTrainer(
+        tiny_model(),
+        arguments(fastft.TrainingArguments, folder, **options),
+        train_dataset=tokens,
+        processing_class=tokenizer,
+        batching="tokens",
+        max_tokens=96,
+    )
+    report["tokens"] = record(by_length)
     report["broadcast"] = broadcasts()
     rank = int(os.environ["RANK"])
     (folder / f"rank{rank}.json").write_text(json.dumps(report))

@@ -9,7 +9,12 @@ from fastft.data.batch_sampler import BatchSampler
 from fastft.errors import ConfigurationError, nearest
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from fastft.data.token_dataset import TokenDataset
+
+BATCHING_OPTIONS = ("batching", "max_tokens")
+"""The arguments of `finetune` that this module is about."""
 
 BATCHINGS = ("random", "bucketed", "tokens")
 """What `batching=` may be; "packed" is for loops with a model that keeps packed rows apart."""
@@ -66,13 +71,9 @@ def settled_max_tokens(
 def training_sampler(
     dataset: TokenDataset,
     batching: str,
-    *,
     max_tokens: int | None,
-    batch_size: int,
-    micro_batches_per_step: int,
-    num_epochs: int,
-    seed: int,
-    drop_last: bool,
+    arguments: Mapping[str, Any],
+    num_ranks: int,
 ) -> BatchSampler:
     """Gives the batches by length of a training run: every epoch with the same number of steps.
 
@@ -80,25 +81,34 @@ def training_sampler(
         dataset: The rows.
         batching: "bucketed" or "tokens".
         max_tokens: The budget of a batch, for "tokens".
-        batch_size: Rows in a batch, for "bucketed"; what a missing budget follows from.
-        micro_batches_per_step: Batches of an optimizer step, on all ranks together.
-        num_epochs: How many epochs the run may have.
-        seed: Where the random order starts from.
-        drop_last: Whether batches that fill no step are left out; else earlier ones are repeated
-            without weight.
+        arguments: Training arguments. A batch has `per_device_train_batch_size` rows, or a budget
+            that follows from it; the batches fill whole steps on all ranks. Those that are missing
+            are earlier ones, repeated without weight; with `dataloader_drop_last` the last batches
+            are left out instead.
+        num_ranks: Processes that train together.
 
     Raises:
-        ConfigurationError: A row is longer than the budget.
+        ConfigurationError: A row is longer than the budget, or no step is filled.
     """
+    batch_size = int(arguments["per_device_train_batch_size"])
     budget = settled_max_tokens(dataset, batching, max_tokens, batch_size)
     sizes: dict[str, Any] = {"max_tokens": budget}
     if budget is None:
         sizes = {"batch_size": batch_size}
-    return BatchSampler(
+    step = num_ranks * int(arguments.get("gradient_accumulation_steps", 1))
+    seed = arguments.get("data_seed")
+    sampler = BatchSampler(
         dataset,
         batching,
         **sizes,
-        micro_batches_per_step=micro_batches_per_step,
-        tail="drop" if drop_last else "pad",
-        seed=seed,
-    ).steady(num_epochs)
+        micro_batches_per_step=step,
+        tail="drop" if arguments.get("dataloader_drop_last") else "pad",
+        seed=int(arguments["seed"] if seed is None else seed),
+    ).steady(math.ceil(float(arguments["num_train_epochs"])))
+    if not len(sampler):
+        raise ConfigurationError(
+            "the training rows fill no step, and dataloader_drop_last drops the rest",
+            found=f"{len(dataset)} rows for {step} batches a step",
+            fix="remove dataloader_drop_last, or lower gradient_accumulation_steps",
+        )
+    return sampler

@@ -55,11 +55,13 @@ class Sizes:
         num_examples: Rows of the training split.
         has_validation: Whether there is a validation split.
         num_ranks: Processes that train together.
+        num_batches: Micro-batches of an epoch on all ranks, where they are planned by length.
     """
 
     num_examples: int
     has_validation: bool
     num_ranks: int
+    num_batches: int | None = None
 
 
 def default_max_length(config: PreTrainedConfig, tokenizer: Any) -> int:
@@ -87,10 +89,16 @@ def max_positions(config: PreTrainedConfig, tokenizer: Any) -> int | None:
 
 def steps_per_epoch(arguments: Mapping[str, Any], sizes: Sizes) -> int:
     """Counts the optimizer steps of an epoch, the short last one included."""
+    if sizes.num_batches is not None:
+        return sizes.num_batches // (sizes.num_ranks * _accumulation(arguments))
     batches = sizes.num_examples / (int(arguments["per_device_train_batch_size"]) * sizes.num_ranks)
     drop_last = bool(arguments.get("dataloader_drop_last"))
     per_rank = math.floor(batches) if drop_last else math.ceil(batches)
-    return max(1, math.ceil(per_rank / int(arguments.get("gradient_accumulation_steps", 1))))
+    return max(1, math.ceil(per_rank / _accumulation(arguments)))
+
+
+def _accumulation(arguments: Mapping[str, Any]) -> int:
+    return int(arguments.get("gradient_accumulation_steps", 1))
 
 
 def total_steps(arguments: Mapping[str, Any], sizes: Sizes) -> int:

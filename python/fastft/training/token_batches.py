@@ -6,7 +6,6 @@ it; each such place says which.
 
 from __future__ import annotations
 
-import math
 import time
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -90,15 +89,19 @@ class TokenBatchesMixin(_StockTrainer):  # type: ignore[misc]  # transformers ca
             "pin_memory": self.args.dataloader_pin_memory and self.args.device.type == "cuda",
         }
         if is_training and self.batching != "random":
-            self._plan_sampler = self._sampler_by_length(dataset, batch_size)
+            settings = {**vars(self.args), "per_device_train_batch_size": batch_size}
+            self._plan_sampler = training_sampler(
+                dataset, self.batching, self.max_tokens, settings, self.args.world_size
+            )
             options["batch_sampler"] = self._plan_sampler
             options["collate_fn"] = WeighingCollator(options["collate_fn"])
         elif is_training and self._draws_at_random():
+            seed = self.args.data_seed
             self._plan_sampler = BatchSampler(
                 dataset,
                 "random",
                 batch_size=batch_size,
-                seed=self._order_seed(),
+                seed=torch.initial_seed() if seed is None else seed,
                 drop_last=self.args.dataloader_drop_last,
             )
             options["batch_sampler"] = self._plan_sampler
@@ -110,32 +113,6 @@ class TokenBatchesMixin(_StockTrainer):  # type: ignore[misc]  # transformers ca
             options["sampler"] = sampler_fn(dataset) if is_drawn else None
             options["drop_last"] = self.args.dataloader_drop_last
         return self.accelerator.prepare(DataLoader(dataset, **options))
-
-    def _order_seed(self) -> int:
-        seed = self.args.data_seed
-        return torch.initial_seed() if seed is None else int(seed)
-
-    def _sampler_by_length(self, dataset: TokenDataset, batch_size: int) -> BatchSampler:
-        """Plans batches by length, whose number is one of whole steps on all ranks."""
-        args = self.args
-        step = args.world_size * args.gradient_accumulation_steps
-        sampler = training_sampler(
-            dataset,
-            self.batching,
-            max_tokens=self.max_tokens,
-            batch_size=batch_size,
-            micro_batches_per_step=step,
-            num_epochs=math.ceil(args.num_train_epochs),
-            seed=self._order_seed(),
-            drop_last=args.dataloader_drop_last,
-        )
-        if not len(sampler):
-            raise ConfigurationError(
-                "the training rows fill no step, and dataloader_drop_last drops the rest",
-                found=f"{len(dataset)} rows for {step} batches a step",
-                fix="remove dataloader_drop_last, or lower gradient_accumulation_steps",
-            )
-        return sampler
 
     def _draws_at_random(self) -> bool:
         """Whether the order is accelerate's seeded permutation, which `BatchSampler` draws too."""
