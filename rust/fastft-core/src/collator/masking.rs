@@ -59,7 +59,7 @@ impl Masking {
         pad: i64,
     ) -> Result<(Vec<i64>, Vec<i64>)> {
         let (mut ids, mut labels) = (frame.allocate()?, frame.allocate()?);
-        let shares = Shares::new(self);
+        let rule = Rule::new(self);
         for (place, &number) in places.iter().zip(numbers) {
             let tokens = values(source, &place.ids);
             let widened = tokens.iter().map(|&id| id.into());
@@ -69,36 +69,36 @@ impl Masking {
             // The few that are masked are changed while the row is still in the first cache.
             let row = ids.get_mut(columns.clone()).unwrap_or_default();
             let row_labels = labels.get_mut(columns).unwrap_or_default();
-            self.mask(shares, key, row, row_labels);
+            self.mask(&rule, key, row, row_labels);
         }
         Ok((ids, labels))
     }
 
     /// Which tokens are chosen is settled for a lane of them at a time, without a branch that nobody
     /// could foretell; only the chosen ones are then looked at.
-    fn mask(&self, shares: Shares, key: u64, ids: &mut [i64], labels: &mut [i64]) {
+    fn mask(&self, rule: &Rule, key: u64, ids: &mut [i64], labels: &mut [i64]) {
         let lanes = ids.chunks_mut(LANE).zip(labels.chunks_mut(LANE));
         for ((ids, labels), first) in lanes.zip((0_u64..).step_by(LANE)) {
-            let mut chosen = chosen(shares.predicted, key, first, ids.len());
+            let mut chosen = chosen(rule.predicted, key, first, ids.len());
             while chosen != 0 {
                 let slot = chosen.trailing_zeros();
                 chosen &= chosen - 1;
                 if let (Some(id), Some(label)) =
                     (ids.get_mut(slot as usize), labels.get_mut(slot as usize))
-                    && !self.special_ids.contains(id)
+                    && rule.special_ids.binary_search(id).is_err()
                 {
                     let bits = mix(key ^ (first + u64::from(slot)));
                     *label = *id;
-                    *id = self.replacement(shares, mix(bits), *id);
+                    *id = self.replacement(rule, mix(bits), *id);
                 }
             }
         }
     }
 
-    fn replacement(&self, shares: Shares, bits: u64, id: i64) -> i64 {
-        if shares.masked.contains(bits) {
+    fn replacement(&self, rule: &Rule, bits: u64, id: i64) -> i64 {
+        if rule.masked.contains(bits) {
             self.mask_token_id
-        } else if shares.replaced.contains(bits) {
+        } else if rule.replaced.contains(bits) {
             below(mix(bits), self.vocab_size)
         } else {
             id
@@ -119,17 +119,22 @@ fn chosen(share: Share, key: u64, first: u64, number: usize) -> u64 {
     chosen >> LANE.saturating_sub(number).min(LANE - 1)
 }
 
-#[derive(Clone, Copy)]
-struct Shares {
+/// What a batch asks for again and again.
+struct Rule {
+    /// In order, because some tokenizers have hundreds.
+    special_ids: Vec<i64>,
     predicted: Share,
     masked: Share,
     /// Masked, or replaced by a random token.
     replaced: Share,
 }
 
-impl Shares {
+impl Rule {
     fn new(masking: &Masking) -> Self {
+        let mut special_ids = masking.special_ids.clone();
+        special_ids.sort_unstable();
         Self {
+            special_ids,
             predicted: Share::new(masking.probability),
             masked: Share::new(masking.mask_replace_prob),
             replaced: Share::new(masking.mask_replace_prob + masking.random_replace_prob),

@@ -306,7 +306,7 @@ fn masking() -> impl Strategy<Value = Masking> {
                 random_replace_prob: random,
                 mask_token_id: 103,
                 vocab_size,
-                special_ids: (0..20_000).step_by(7).collect(),
+                special_ids: (0..20_000).rev().step_by(7).collect(),
             },
         )
 }
