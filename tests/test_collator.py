@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 from typing import Any
 
 import numpy as np
@@ -271,3 +272,8 @@ def test_one_width_for_every_batch_is_that_of_the_longest_row(dataset):
     stock = transformers.DataCollatorWithPadding(HF, padding="max_length", max_length=width)
     for rows in ([0], [3, 1, 4]):
         assert_same(collate(dataset.__getitems__(rows)), stock([dataset[row] for row in rows]))
+    other = TokenDataset.from_texts(["the film"], HF)
+    assert collate(other.__getitems__([0]))["input_ids"].shape == (1, other.lengths[0])
+    assert collate(dataset.__getitems__([0]))["input_ids"].shape == (1, width)
+    elsewhere = pickle.loads(pickle.dumps(collate))
+    assert elsewhere(other.__getitems__([0]))["input_ids"].shape == (1, other.lengths[0])

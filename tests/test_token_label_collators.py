@@ -187,6 +187,14 @@ def test_numpy_and_lists_of_dicts_go_the_stock_way(stock_class):
             assert np.array_equal(found[name], values)
 
 
+@pytest.mark.parametrize("kind", ["DataCollatorForTokenClassification", "DataCollatorForSeq2Seq"])
+def test_a_pad_that_is_no_whole_number_is_left_to_stock(kind):
+    dataset, options = dataset_of(ROWS, ROWS), {"label_pad_token_id": -1.0}
+    ours, stock = getattr(fastft, kind)(HF, **options), getattr(transformers, kind)(HF, **options)
+    assert "label_pad_token_id=-1.0" in ours.why_not_rust(dataset)
+    assert_same(ours(dataset.__getitems__([0, 1])), stock([dataset[0], dataset[1]]))
+
+
 @pytest.mark.parametrize(
     ("options", "columns", "reason"),
     [

@@ -74,10 +74,15 @@ class FixedWidthCollator:
 
     tokenizer: Any
 
+    def __post_init__(self) -> None:
+        self._padding = DataCollatorWithPadding(self.tokenizer, padding="max_length")
+        self._identity: object = None
+
     def __call__(self, features: list[dict[str, Any]]) -> Any:
         """Pads `features`; rows that are no `BatchReference` are padded to the longest of them."""
         if not isinstance(features, BatchReference):
             return DataCollatorWithPadding(self.tokenizer)(features)
-        width = int(features.dataset.lengths.max())
-        padding = DataCollatorWithPadding(self.tokenizer, padding="max_length", max_length=width)
-        return padding(features)
+        if features.dataset.identity is not self._identity:
+            self._padding.max_length = int(features.dataset.lengths.max())
+            self._identity = features.dataset.identity
+        return self._padding(features)

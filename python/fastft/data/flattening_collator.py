@@ -10,7 +10,7 @@ import transformers
 from fastft import _fastft
 from fastft.data.batch import FlattenedBatch, flattened_batch
 from fastft.data.ragged_column import RaggedColumn
-from fastft.data.rust_collator import RustCollator
+from fastft.data.rust_collator import RustCollator, is_int64
 from fastft.data.token_dataset import BatchReference
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class DataCollatorWithFlattening(RustCollator, transformers.DataCollatorWithFlat
             return f"return_tensors={self.return_tensors!r} is not 'pt'"
         for name in ("separator_id", "position_ids_start"):
             value = getattr(self, name)
-            if not isinstance(value, int) or not -(2**62) < value < 2**62:
+            if not is_int64(value):
                 return f"{name}={value!r}"
         if "input_ids" not in dataset.model_inputs:
             return "the dataset has no input_ids"

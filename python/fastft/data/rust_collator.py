@@ -80,7 +80,7 @@ class RustCollator:
         return None
 
     def _settle(self, dataset: TokenDataset) -> _Settled:
-        settings = (dataset.number, dataset.model_inputs, *self._settings())
+        settings = (dataset.identity, dataset.model_inputs, *self._settings())
         settled = self._settled
         if settled is None or settled.settings != settings:
             reason = self._unknown_dataset(dataset)
@@ -110,6 +110,11 @@ class RustCollator:
                 # The stock collator makes floats from Python numbers, in torch's default type.
                 tensors[name] = tensors[name].to(torch.get_default_dtype())
         return self._finished(tensors, features)
+
+
+def is_int64(value: Any) -> bool:
+    """Whether Rust can take the value for a whole number; what else torch takes is left to it."""
+    return isinstance(value, int) and -(2**63) <= value < 2**63
 
 
 def gathered_columns(dataset: TokenDataset) -> list[str]:

@@ -11,6 +11,7 @@ from fastft import _fastft
 from fastft.data.batch import Batch, padded_batch
 from fastft.data.padding import RustPadding
 from fastft.data.ragged_column import RaggedColumn
+from fastft.data.rust_collator import is_int64
 from fastft.data.token_dataset import BatchReference, TokenDataset
 from fastft.data.tokenizer import Tokenizer
 
@@ -56,6 +57,11 @@ class DataCollatorForSeq2Seq(RustPadding, transformers.DataCollatorForSeq2Seq): 
 
     def _settings(self) -> tuple[Any, ...]:
         return (*super()._settings(), self.label_pad_token_id)
+
+    def _unknown_option(self) -> str | None:
+        if not is_int64(self.label_pad_token_id):
+            return f"label_pad_token_id={self.label_pad_token_id!r}"
+        return super()._unknown_option()
 
     def _unknown_column(self, dataset: TokenDataset) -> str | None:
         if not isinstance(dataset.columns.get("labels"), RaggedColumn):

@@ -164,4 +164,6 @@ impl PaddedRecipe {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
