@@ -79,6 +79,11 @@ def loader_threads() -> int:
     return sum(name.startswith("fastft-loader") for name in names)
 
 
+def child_processes() -> set[str]:
+    tasks = Path("/proc/self/task").iterdir()
+    return {child for task in tasks for child in (task / "children").read_text().split()}
+
+
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("num_workers", [1, 2, 4])
 def test_batches_are_those_made_one_by_one(name: str, num_workers: int) -> None:
@@ -122,6 +127,7 @@ def test_a_stop_at_any_batch_goes_on_with_any_number_of_threads(
 
 
 def test_no_process_is_started_and_threads_end_with_their_iterator(dataset: TokenDataset) -> None:
+    before = child_processes()
     loader = DataLoader(
         dataset, 4, collate_fn=DataCollatorWithPadding(HF), num_workers=2,
         worker_init_fn=lambda _: pytest.fail("there is no worker"),
@@ -133,8 +139,7 @@ def test_no_process_is_started_and_threads_end_with_their_iterator(dataset: Toke
     iterator = iter(loader)
     next(iterator)
     assert loader_threads() == 2
-    tasks = Path("/proc/self/task").iterdir()
-    assert not [child for task in tasks for child in (task / "children").read_text().split()]
+    assert child_processes() == before
     del iterator
     assert loader_threads() == 0
 
