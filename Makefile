@@ -13,7 +13,7 @@ PARALLEL := --numprocesses 2 --dist loadfile
 RUST := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help tools demo test test-all test-floor rust-test lint typecheck format deny bench clean
+.PHONY: help tools demo test test-all peer-tests test-floor rust-test lint typecheck format deny bench clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | \
@@ -53,6 +53,11 @@ test-all: $(VENV)/.dev lint typecheck rust-test deny ## Run every proof in full,
 	cargo test --release --quiet --package xtask -- --ignored
 	$(BIN)/python -m pytest $(PARALLEL)
 	$(BIN)/python -m pytest -m slow --durations=20
+
+peer-tests: $(VENV)/.dev ## Run torch's and torchdata's loader tests on ours (PEER_TESTS=<checkout of meta-pytorch/data>)
+	@test -n "$(PEER_TESTS)" || { echo "pass PEER_TESTS=<a checkout of https://github.com/meta-pytorch/data>"; exit 1; }
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --target .peer-tests expecttest parameterized psutil
+	$(BIN)/python tests/peers/run.py "$(PEER_TESTS)" .peer-tests
 
 test-floor: tools ## Run a smoke subset on the oldest torch and transformers that are supported
 	test -x .venv-floor/bin/uv || { $(PYTHON) -m venv .venv-floor && .venv-floor/bin/python -m pip install --quiet uv; }
