@@ -138,6 +138,9 @@ def test_no_process_is_started_and_threads_end_with_their_iterator(dataset: Toke
     assert loader_threads() == 0
     iterator = iter(loader)
     next(iterator)
+    limit = time.monotonic() + 60  # a thread takes its name when it first runs
+    while loader_threads() < 2 and time.monotonic() < limit:
+        time.sleep(0.01)
     assert loader_threads() == 2
     assert child_processes() == before
     del iterator
