@@ -16,7 +16,7 @@ from fastft.data.flattening_collator import DataCollatorWithFlattening
 from fastft.data.language_modeling_collator import DataCollatorForLanguageModeling
 from fastft.data.loader_iterators import MultiProcessIterator, SingleProcessIterator
 from fastft.data.loader_state import Progress, checked_state, epochs, fingerprint, parts
-from fastft.data.loader_threads import ThreadedIterator, root_dataset
+from fastft.data.loader_threads import RustIterator, ThreadedIterator, root_dataset
 from fastft.data.sampler_state import SamplerIterator, Stateful
 from fastft.data.seq2seq_collator import DataCollatorForSeq2Seq
 from fastft.data.token_classification_collator import DataCollatorForTokenClassification
@@ -130,11 +130,18 @@ class DataLoader(torch.utils.data.DataLoader[T_co]):
         return f"{how}, ahead of time on {self.num_workers} threads"
 
     @property
+    def is_resumed(self) -> bool:
+        """Whether the next epoch goes on from a state."""
+        return self._resumed is not None
+
+    @property
     def _index_sampler(self) -> Any:
         return _Indices(self, super()._index_sampler)
 
     def _get_iterator(self) -> _BaseDataLoaderIter:
         if self.num_workers == 0:
+            if self._why_not_rust() is None:
+                return RustIterator(self)
             return SingleProcessIterator(self, self._resumed or {})
         if self._has_threads():
             return ThreadedIterator(self)

@@ -15,6 +15,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
+from torch._C._autograd import _profiler_enabled
 from torch.utils.data._utils.pin_memory import pin_memory
 
 from fastft import _fastft
@@ -38,7 +39,41 @@ def root_dataset(dataset: Any) -> TokenDataset | None:
     return dataset if isinstance(dataset, TokenDataset) else None
 
 
-class ThreadedIterator(CountingIterator):
+class RustIterator(CountingIterator):
+    """Makes each batch when it is asked for, without what torch does around every batch.
+
+    That is a range for the profiler, which takes as long as a third of a batch; it is there while a
+    profiler runs.
+    """
+
+    def __init__(self, loader: DataLoader[Any]) -> None:
+        super().__init__(loader)
+        if loader.is_resumed:
+            self._progress.indices.start()
+
+    def __next__(self) -> Any:
+        if _profiler_enabled():
+            return super().__next__()
+        try:
+            batch = self._next_data()
+        except StopIteration:
+            self._progress.finish()
+            raise
+        self._num_yielded += 1
+        self._progress.advance()
+        return batch
+
+    def _next_data(self) -> Any:
+        dataset: Any = self._dataset
+        return self._pinned(self._collate_fn(dataset.__getitems__(next(self._sampler_iter))))
+
+    def _pinned(self, batch: Any) -> Any:
+        if self._pin_memory:
+            batch = pin_memory(batch, self._pin_memory_device)  # type: ignore[no-untyped-call]
+        return batch
+
+
+class ThreadedIterator(RustIterator):
     """Hands out batches that threads have made meanwhile.
 
     Args:
@@ -68,10 +103,7 @@ class ThreadedIterator(CountingIterator):
         if isinstance(rows, BaseException):
             raise rows
         batch = self._taken(rows) if is_in_work else None
-        batch = self._collate_fn(rows) if batch is None else batch
-        if self._pin_memory:
-            batch = pin_memory(batch, self._pin_memory_device)  # type: ignore[no-untyped-call]
-        return batch
+        return self._pinned(self._collate_fn(rows) if batch is None else batch)
 
     def _drawn(self) -> tuple[Any, bool]:
         """Draws the next rows and hands them to the threads, if they know how."""
