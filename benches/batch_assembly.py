@@ -4,8 +4,10 @@
 
 Rows of lognormal lengths (mean 180, cut at 512), random ids below 30,000, batches of 32 in random
 order. Ours goes from indices to tensors; theirs from a list of dicts, the form that they are made
-for, the picking of the 32 included. Both are compared before they are timed (masks, which are drawn
-differently, by their shapes). Medians over rounds in which ours, theirs and the copies take turns.
+for, the picking of the 32 included. The loaders are torch's over that list and `fastft.DataLoader`
+over the dataset, both shuffled and without workers, epoch after epoch. Both sides are compared
+before they are timed (masks, which are drawn differently, by their shapes). Medians over rounds in
+which ours, theirs and the copies take turns.
 """
 
 from __future__ import annotations
@@ -95,8 +97,15 @@ def same(ours: Any, theirs: Any, *, masked: bool) -> bool:
     return list(ours) == list(theirs) and all(equal(ours[name], theirs[name]) for name in theirs)
 
 
+def endless(loader: Any) -> Callable[[], Any]:
+    """Takes one batch after the other, epoch after epoch."""
+    batches = itertools.chain.from_iterable(itertools.repeat(loader))
+    return lambda: next(batches)
+
+
 def timed(data: fastft.TokenDataset, ours: Any, theirs: Any, order: Any) -> list[Callable[[], Any]]:
-    """What is timed: theirs, ours, a copy of the same bytes, Rust alone, ours with its loss."""
+    """What is timed: both collators, a copy of the same bytes, Rust alone, ours with its loss, and
+    both loaders."""
     rows = [data[row] for row in range(len(data))]
     turn, recipe = itertools.cycle(order), ours.recipe(data)
     tensors = ours(data.__getitems__(order[0])).values()
@@ -107,6 +116,8 @@ def timed(data: fastft.TokenDataset, ours: Any, theirs: Any, order: Any) -> list
         lambda: [array.copy() for array in arrays],
         lambda: data.rust.collate(next(turn), recipe),
         lambda: ours(data.__getitems__(next(turn))).loss_index,
+        endless(torch.utils.data.DataLoader(rows, BATCH, shuffle=True, collate_fn=theirs)),  # type: ignore[arg-type]
+        endless(fastft.DataLoader(data, BATCH, shuffle=True, collate_fn=ours)),
     ]
 
 
@@ -115,7 +126,9 @@ def main(seconds: float) -> None:
     mean = lengths(np.random.default_rng(0)).mean()
     print(f"transformers {transformers.__version__}, torch {torch.__version__}")
     print(f"mean length {mean:.0f}; CPU us a batch, medians; `copy` is of the first batch")
-    print(f"{'batch':22}{'theirs':>9}{'ours':>8}{'ratio':>8}{'copy':>7}{'Rust':>7}{'loss':>7}")
+    print(
+        f"{'batch':22}{'theirs':>9}{'ours':>8}{'ratio':>8}{'copy':>7}{'Rust':>7}{'loss':>7}{'loaders':>17}{'ratio':>7}"
+    )
     for name, data, ours, theirs in datasets(rng):
         order = [rng.permutation(NUM_ROWS)[:BATCH] for _ in range(64)]
         assert ours.why_not_rust(data) is None
@@ -125,10 +138,11 @@ def main(seconds: float) -> None:
             assert same(batch, expected, masked=name == "masked LM"), name
         works = timed(data, ours, theirs, order)
         rounds = [[cpu_us(work, seconds) for work in works] for _ in range(7)]
-        stock, own, copy, rust, loss = map(statistics.median, zip(*rounds, strict=True))
+        medians = map(statistics.median, zip(*rounds, strict=True))
+        stock, own, copy, rust, loss, their_loader, our_loader = medians
         print(
             f"{name:22}{stock:9.0f}{own:8.1f}{stock / own:8.0f}{copy:7.1f}{rust:7.1f}"
-            f"{loss - own:7.1f}"
+            f"{loss - own:7.1f}{their_loader:9.0f}{our_loader:8.1f}{their_loader / our_loader:7.0f}"
         )
 
 

@@ -60,6 +60,15 @@ class BatchPlan(Sequence[list[int]]):
         is_repeated = self.repeated is not None and self.repeated[position]
         return RepeatedBatch(batch) if is_repeated else batch
 
+    def rows(self, position: int) -> NDArray[np.int64] | RepeatedBatch:
+        """Gives batch `position`, counted from 0, as a view of int64 (B,) without a Python number.
+
+        A batch that repeats an earlier one is a `RepeatedBatch` here too.
+        """
+        if self.repeated is not None and self.repeated[position]:
+            return RepeatedBatch(self[position])
+        return self.indices[self.batch_offsets[position] : self.batch_offsets[position + 1]]
+
     def filled(self, num_batches: int) -> BatchPlan:
         """Gives the plan with earlier batches repeated until it has `num_batches`.
 

@@ -165,7 +165,13 @@ class DataLoader(torch.utils.data.DataLoader[T_co]):
         if self._dataset_kind == _DatasetKind.Iterable:
             order = None
         num_yielded = resumed.get("num_yielded", 0)
-        indices = SamplerIterator(sampler, order, num_yielded, self._found if order else None)
+        indices = SamplerIterator(
+            sampler,
+            order,
+            num_yielded,
+            self._found if order else None,
+            as_arrays=self._why_not_rust() is None,
+        )
         self.progress = Progress(indices, epochs(self), num_yielded)
         return indices
 

@@ -49,6 +49,7 @@ class SamplerIterator:
         state: What `state` gave in another process; None begins an epoch.
         num_yielded: How many batches were seen before.
         found: The state in which torch's global generator is to be left, where a state is given.
+        as_arrays: Whether whoever takes the indices of a batch takes int64 (B,) for a list.
     """
 
     def __init__(
@@ -57,10 +58,12 @@ class SamplerIterator:
         state: dict[str, Any] | None = None,
         num_yielded: int = 0,
         found: torch.Tensor | None = None,
+        *,
+        as_arrays: bool = False,
     ) -> None:
         self._found = found
         self._num_yielded = num_yielded
-        self._order = _order(sampler, state)
+        self._order = _order(sampler, state, as_arrays=as_arrays)
         self._is_started = False
         self._pulled: deque[dict[str, Any]] = deque()
 
@@ -118,21 +121,24 @@ class _Order(Protocol):
     def state(self) -> dict[str, Any]: ...
 
 
-def _order(sampler: Iterable[Any], state: dict[str, Any] | None) -> _Order:
+def _order(sampler: Iterable[Any], state: dict[str, Any] | None, *, as_arrays: bool) -> _Order:
     """Gives the way to the indices of `sampler`; a state was made by the same way."""
     inner = sampler.sampler if type(sampler) is TorchBatchSampler else sampler
     if isinstance(sampler, BatchSampler):
-        return _Planned(sampler, state)
+        return _Planned(sampler, state, as_arrays=as_arrays)
     if type(inner) is RandomSampler and inner.generator is None:
-        return _Seeded(sampler, inner, state)
+        return _Seeded(sampler, inner, state, as_arrays=as_arrays)
     return _Asked(sampler, inner, state)
 
 
 class _Planned:
     """A plan of our own: the epoch says everything, and any batch is found at once."""
 
-    def __init__(self, sampler: BatchSampler, state: dict[str, Any] | None) -> None:
+    def __init__(
+        self, sampler: BatchSampler, state: dict[str, Any] | None, *, as_arrays: bool
+    ) -> None:
         self.epoch = sampler.epoch
+        self._as_arrays = as_arrays
         if state is not None and state["epoch"] != self.epoch:
             raise DataError(
                 "the state belongs to another epoch than the one that begins",
@@ -147,7 +153,8 @@ class _Planned:
         plan = self._plan
         if num_yielded > len(plan):
             raise _behind_the_end(len(plan), num_yielded)
-        self.indices = (plan[position] for position in range(num_yielded, len(plan)))
+        batch: Callable[[int], Any] = plan.rows if self._as_arrays else plan.__getitem__
+        self.indices = map(batch, range(num_yielded, len(plan)))
 
     def state(self) -> dict[str, Any]:
         return {"epoch": self.epoch}
@@ -156,9 +163,12 @@ class _Planned:
 class _Seeded:
     """The random order of torch, which a seed drawn at the beginning of the epoch determines."""
 
-    def __init__(self, sampler: Any, inner: RandomSampler, state: dict[str, Any] | None) -> None:
+    def __init__(
+        self, sampler: Any, inner: RandomSampler, state: dict[str, Any] | None, *, as_arrays: bool
+    ) -> None:
         self._sampler = sampler
         self._inner = inner
+        self._as_arrays = as_arrays
         self._seed: int | None = None if state is None else state["seed"]
         self.indices: Iterator[Any] = iter(())
 
@@ -167,11 +177,27 @@ class _Seeded:
             self._seed = int(torch.empty((), dtype=torch.int64).random_().item())
         inner, sampler = self._inner, self._sampler
         generator = torch.Generator().manual_seed(self._seed)
+        is_permutation = not inner.replacement and inner._num_samples is None
+        if is_permutation and sampler is not inner:
+            self.indices = self._batches(num_yielded, generator)
+            return
         seeded = RandomSampler(inner.data_source, inner.replacement, inner._num_samples, generator)
         self.indices = iter(seeded)
         if sampler is not inner:
             self.indices = iter(TorchBatchSampler(seeded, sampler.batch_size, sampler.drop_last))
         _pass_over(self.indices, num_yielded)
+
+    def _batches(self, num_yielded: int, generator: torch.Generator) -> Iterator[Any]:
+        """The batches of torch's samplers, cut from the permutation that they draw."""
+        size, drop_last = self._sampler.batch_size, self._sampler.drop_last
+        num_rows = len(self._inner.data_source)
+        order = torch.randperm(num_rows, generator=generator).numpy()
+        num_batches = num_rows // size if drop_last else -(-num_rows // size)
+        if num_yielded > num_batches:
+            raise _behind_the_end(num_batches, num_yielded)
+        for start in range(num_yielded * size, num_batches * size, size):
+            rows = order[start : start + size]
+            yield rows if self._as_arrays else rows.tolist()
 
     def state(self) -> dict[str, Any]:
         return {"seed": self._seed}
