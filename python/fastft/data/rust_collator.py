@@ -95,17 +95,22 @@ class RustCollator:
         if settled.recipe is None or self._unknown_batch(features):
             return None
         numbers = None if features.rows is features.indices else features.rows
-        return self.batch_of(dataset.collate(features.indices, settled.recipe, numbers), features)
+        arrays = dataset.collate(features.indices, settled.recipe, numbers)
+        return self._batch(arrays, features, settled.floats)
 
     def batch_of(self, arrays: dict[str, Any], features: BatchReference) -> Any:
         """Turns what Rust made of `features`, by the recipe of their dataset, into a batch."""
-        settled = self._settle(features.dataset)
+        return self._batch(arrays, features, self._settle(features.dataset).floats)
+
+    def _batch(
+        self, arrays: dict[str, Any], features: BatchReference, floats: tuple[str, ...]
+    ) -> Any:
         from_numpy = torch.from_numpy
         tensors: dict[str, Any] = {
             name: array if type(array) is int else from_numpy(array)
             for name, array in arrays.items()
         }
-        for name in settled.floats:
+        for name in floats:
             if name in tensors:
                 # The stock collator makes floats from Python numbers, in torch's default type.
                 tensors[name] = tensors[name].to(torch.get_default_dtype())
