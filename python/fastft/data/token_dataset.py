@@ -39,6 +39,7 @@ from fastft.data.streamed_tokens import Streaming
 from fastft.data.text_column import Texts, as_arrow
 from fastft.data.token_cache import TokenCacheWarning, cache_root, discard
 from fastft.data.token_shards import damaged, open_shards
+from fastft.data.token_table import as_table, tokens_of_table
 from fastft.data.tokenizer import Tokenizer
 from fastft.data.type_ids import TypeIds
 from fastft.errors import DamagedFileError, DataError
@@ -255,6 +256,34 @@ class TokenDataset(torch.utils.data.Dataset[dict[str, Any]]):
         )
         encode_again = partial(streaming.open, cache_root(cache_dir))
         return cls._of_shards(encode_again(), encode_again)
+
+    @classmethod
+    def from_table(cls, table: Any, *, vocab_size: int | None = None) -> TokenDataset:
+        """Takes over rows that are tokens already: a `datasets.Dataset`, or an Arrow table.
+
+        Ids of 32 bits in one chunk are read where they lie. Columns of numbers, and of lists of
+        whole numbers, come along.
+
+        Args:
+            table: A `datasets.Dataset`, a pyarrow Table, or another object that speaks Arrow, with
+                a column `input_ids` of lists, and perhaps `token_type_ids` and `attention_mask`.
+            vocab_size: No id reaches this.
+
+        Raises:
+            ColumnError: There are no `input_ids`, or a column holds no numbers.
+            DataError: A row is missing, holds padding, or an id is out of range.
+
+        Example:
+            >>> import pyarrow as pa
+            >>> TokenDataset.from_table(pa.table({"input_ids": [[5, 6], [7]], "labels": [0, 1]}))
+            TokenDataset(2 rows, 3 tokens; input_ids, labels)
+        """
+        return cls(**tokens_of_table(as_table(table)), vocab_size=vocab_size)
+
+    @classmethod
+    def from_dataset(cls, dataset: Any, *, vocab_size: int | None = None) -> TokenDataset:
+        """Takes over a tokenised `datasets.Dataset`; see `from_table`."""
+        return cls.from_table(dataset, vocab_size=vocab_size)
 
     @classmethod
     def _of_shards(
