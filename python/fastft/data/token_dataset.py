@@ -124,6 +124,7 @@ class TokenDataset(torch.utils.data.Dataset[dict[str, Any]]):
         self.num_dropped_rows = num_dropped_rows
         self.num_split_rows = num_split_rows
         self.folder: Path | None = None
+        self._fingerprint: str | None = None
         self._encode_again: Callable[[], Shards] | None = None
         self.rust = _fastft.TokenDataset(
             self._ids,
@@ -395,9 +396,11 @@ class TokenDataset(torch.utils.data.Dataset[dict[str, Any]]):
 
         It tells one data set from another without reading them; equal ids are not proved by it.
         """
-        digest = hashlib.blake2b(self.lengths.tobytes(), digest_size=8)
-        digest.update(self._ids[:1024].tobytes())
-        return digest.hexdigest()
+        if self._fingerprint is None:
+            digest = hashlib.blake2b(self.lengths.data, digest_size=8)
+            digest.update(self._ids[:1024].tobytes())
+            self._fingerprint = digest.hexdigest()
+        return self._fingerprint
 
     def __len__(self) -> int:
         return len(self.row_offsets) - 1
