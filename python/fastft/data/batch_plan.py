@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastft.data.index_lists import RepeatedBatch, bounds, shown
+from fastft.data.index_lists import IndexLists, RepeatedBatch, bounds, shown
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,7 +17,7 @@ __all__ = ["BatchPlan", "RepeatedBatch"]
 
 
 @dataclass(frozen=True, eq=False)
-class BatchPlan(Sequence[list[int]]):
+class BatchPlan(IndexLists):
     """The batches of one epoch; `plan[i]` is the list of examples of batch `i`.
 
     A batch that repeats an earlier one is a `RepeatedBatch`.
@@ -48,13 +47,7 @@ class BatchPlan(Sequence[list[int]]):
     def __len__(self) -> int:
         return len(self.batch_offsets) - 1
 
-    @overload
-    def __getitem__(self, index: int) -> list[int]: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[list[int]]: ...
-    def __getitem__(self, index: int | slice) -> list[int] | list[list[int]]:
-        if isinstance(index, slice):
-            return [self[position] for position in range(*index.indices(len(self)))]
+    def _list(self, index: int) -> list[int]:
         position, start, end = bounds(self.batch_offsets, index, "batch")
         batch: list[int] = self.indices[start:end].tolist()
         is_repeated = self.repeated is not None and self.repeated[position]

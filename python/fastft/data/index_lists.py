@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, overload
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import numpy as np
     from numpy.typing import NDArray
 
@@ -15,6 +15,23 @@ SHOWN_LISTS, SHOWN_ENTRIES = 3, 12
 
 class RepeatedBatch(list[int]):
     """A batch that fills a last step: it repeats an earlier one and must have no weight."""
+
+
+class IndexLists(Sequence[list[int]]):
+    """A sequence of lists of row numbers, each made when it is asked for."""
+
+    @abstractmethod
+    def _list(self, index: int) -> list[int]:
+        """Gives list `index`, counted from the end when negative."""
+
+    @overload
+    def __getitem__(self, index: int) -> list[int]: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[list[int]]: ...
+    def __getitem__(self, index: int | slice) -> list[int] | list[list[int]]:
+        if isinstance(index, slice):
+            return [self._list(position) for position in range(*index.indices(len(self)))]
+        return self._list(index)
 
 
 def bounds(offsets: NDArray[np.int64], index: int, name: str) -> tuple[int, int, int]:

@@ -6,14 +6,13 @@ rows themselves stay where they are. Invariant: a pure function of the lengths a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastft import _fastft
-from fastft.data.index_lists import bounds, shown
+from fastft.data.index_lists import IndexLists, bounds, shown
 from fastft.data.lengths import MOST, at_least_one, checked_lengths, too_long
 from fastft.data.overlong import POLICIES, checked_policy, cut_into_pieces
 
@@ -25,7 +24,7 @@ Piece = tuple[int, int, int]
 
 
 @dataclass(frozen=True, eq=False)
-class PackPlan(Sequence[list[int]]):
+class PackPlan(IndexLists):
     """Which rows share a bin; `plan[i]` is the list of rows in bin `i`, the longest first.
 
     Example:
@@ -59,13 +58,7 @@ class PackPlan(Sequence[list[int]]):
     def __len__(self) -> int:
         return len(self.bin_offsets) - 1
 
-    @overload
-    def __getitem__(self, index: int) -> list[int]: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[list[int]]: ...
-    def __getitem__(self, index: int | slice) -> list[int] | list[list[int]]:
-        if isinstance(index, slice):
-            return [self[position] for position in range(*index.indices(len(self)))]
+    def _list(self, index: int) -> list[int]:
         _, start, end = bounds(self.bin_offsets, index, "bin")
         rows: list[int] = self.indices[start:end].tolist()
         return rows

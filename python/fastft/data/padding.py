@@ -12,7 +12,7 @@ import transformers
 
 from fastft import _fastft
 from fastft.data.ragged_column import RaggedColumn
-from fastft.data.rust_collator import RustCollator, gathered_columns
+from fastft.data.rust_collator import RustCollator, gathered_columns, is_int64
 
 if TYPE_CHECKING:
     from fastft.data.token_dataset import BatchReference, TokenDataset
@@ -121,6 +121,24 @@ class RustPadding(RustCollator):
             labels=self._labels(dataset),
             columns=gathered_columns(dataset),
         )
+
+
+class LabelPadding(RustPadding):
+    """The same for a collator that pads labels too.
+
+    Attributes:
+        label_pad_token_id: What pads them.
+    """
+
+    label_pad_token_id: int
+
+    def _settings(self) -> tuple[Any, ...]:
+        return (*super()._settings(), self.label_pad_token_id)
+
+    def _unknown_option(self) -> str | None:
+        if not is_int64(self.label_pad_token_id):
+            return f"label_pad_token_id={self.label_pad_token_id!r}"
+        return super()._unknown_option()
 
 
 def _pads_as_stock(hf: Any) -> bool:

@@ -9,15 +9,14 @@ import transformers
 
 from fastft import _fastft
 from fastft.data.batch import Batch, padded_batch
-from fastft.data.padding import RustPadding
+from fastft.data.padding import LabelPadding
 from fastft.data.ragged_column import RaggedColumn
-from fastft.data.rust_collator import is_int64
 from fastft.data.token_dataset import BatchReference, TokenDataset
 from fastft.data.tokenizer import Tokenizer
 
 
 @dataclass
-class DataCollatorForSeq2Seq(RustPadding, transformers.DataCollatorForSeq2Seq):  # type: ignore[misc]
+class DataCollatorForSeq2Seq(LabelPadding, transformers.DataCollatorForSeq2Seq):  # type: ignore[misc]
     """Pads inputs and labels, as the class of the same name in transformers does.
 
     Args:
@@ -54,14 +53,6 @@ class DataCollatorForSeq2Seq(RustPadding, transformers.DataCollatorForSeq2Seq): 
             if batch is not None:
                 return batch
         return super().__call__(features, return_tensors)
-
-    def _settings(self) -> tuple[Any, ...]:
-        return (*super()._settings(), self.label_pad_token_id)
-
-    def _unknown_option(self) -> str | None:
-        if not is_int64(self.label_pad_token_id):
-            return f"label_pad_token_id={self.label_pad_token_id!r}"
-        return super()._unknown_option()
 
     def _unknown_column(self, dataset: TokenDataset) -> str | None:
         if not isinstance(dataset.columns.get("labels"), RaggedColumn):

@@ -10,16 +10,15 @@ import transformers
 
 from fastft import _fastft
 from fastft.data.batch import Batch, padded_batch
-from fastft.data.padding import RustPadding
+from fastft.data.padding import LabelPadding
 from fastft.data.ragged_column import RaggedColumn
-from fastft.data.rust_collator import is_int64
 from fastft.data.token_dataset import BatchReference, TokenDataset
 from fastft.data.tokenizer import Tokenizer
 
 
 @dataclass
 class DataCollatorForTokenClassification(
-    RustPadding,
+    LabelPadding,
     transformers.DataCollatorForTokenClassification,  # type: ignore[misc]
 ):
     """Pads inputs and the labels of tokens, as the class of the same name in transformers does.
@@ -61,14 +60,6 @@ class DataCollatorForTokenClassification(
         if "label" in features.dataset.columns:
             tensors["label"] = tensors.pop("labels")
         return batch
-
-    def _settings(self) -> tuple[Any, ...]:
-        return (*super()._settings(), self.label_pad_token_id)
-
-    def _unknown_option(self) -> str | None:
-        if not is_int64(self.label_pad_token_id):
-            return f"label_pad_token_id={self.label_pad_token_id!r}"
-        return super()._unknown_option()
 
     def _unknown_column(self, dataset: TokenDataset) -> str | None:
         name = _label_name(dataset)
