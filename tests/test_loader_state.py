@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -183,6 +184,15 @@ def test_masks_of_a_later_epoch_come_back() -> None:
     for batch, expected in zip(other, rest, strict=True):
         for key in expected:
             assert torch.equal(batch[key], expected[key])
+
+
+def test_a_loader_travels_though_an_epoch_has_begun() -> None:
+    loader = DataLoader(ROWS, 4)  # type: ignore[arg-type]
+    iterator = iter(loader)
+    next(iterator)
+    copy = pickle.loads(pickle.dumps(loader))
+    assert lists(copy) == lists(loader)
+    assert len(list(iterator)) == 9
 
 
 class Numbers(IterableDataset[int]):

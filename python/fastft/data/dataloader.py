@@ -129,6 +129,10 @@ class DataLoader(torch.utils.data.DataLoader[T_co]):
             return f"{how}, in processes, because multiprocessing_context is given"
         return f"{how}, ahead of time on {self.num_workers} threads"
 
+    def __getstate__(self) -> dict[str, Any]:
+        # An epoch that has begun stays here, as the iterators of torch do.
+        return {**self.__dict__, "progress": None, "_begun": None, "_iterator": None}
+
     @property
     def is_resumed(self) -> bool:
         """Whether the next epoch goes on from a state."""
