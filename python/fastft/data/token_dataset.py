@@ -33,6 +33,7 @@ from fastft.data.columns import (
     rust_columns,
 )
 from fastft.data.encoded_slices import encode_slices, row_lengths
+from fastft.data.megatron import read_megatron
 from fastft.data.part_columns import checked_names, existing_file
 from fastft.data.readers import ReadOptions
 from fastft.data.streamed_tokens import Streaming
@@ -285,6 +286,22 @@ class TokenDataset(torch.utils.data.Dataset[dict[str, Any]]):
     def from_dataset(cls, dataset: Any, *, vocab_size: int | None = None) -> TokenDataset:
         """Takes over a tokenised `datasets.Dataset`; see `from_table`."""
         return cls.from_table(dataset, vocab_size=vocab_size)
+
+    @classmethod
+    def from_megatron(cls, prefix: str | Path, *, vocab_size: int | None = None) -> TokenDataset:
+        """Maps tokens that Megatron-LM's tools have written, a row for each sequence.
+
+        Args:
+            prefix: The path of both files, without `.bin` and `.idx`.
+            vocab_size: No id reaches this.
+
+        Raises:
+            DataNotFoundError: A file is not there.
+            DataError: The files are damaged, or hold no token ids.
+        """
+        ids, row_offsets = read_megatron(prefix)
+        inputs = ("input_ids", "attention_mask")
+        return cls(ids, row_offsets, model_inputs=inputs, vocab_size=vocab_size)
 
     @classmethod
     def _of_shards(
