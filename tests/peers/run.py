@@ -8,7 +8,7 @@ class in its place. torch's file is run with torch's class and with ours; a test
 is named, and the exit status says whether there is one. Nothing of the suites is kept here.
 
 What starts worker processes on purpose to kill them, or only measures time, is left out
-(`LEFT_OUT`); of the tests of states those that look into worker processes are (`IN_PROCESSES`).
+(`LEFT_OUT`); of the tests of states those that start workers are (`IN_PROCESSES`, or skipped).
 What is expected to differ is named with its reason (`EXPECTED`).
 """
 
@@ -40,12 +40,26 @@ EXPECTED = {
 }
 
 OURS = """
+from typing import TypeVar
+
 import fastft
 from .stateful import Stateful
 
-class StatefulDataLoader(fastft.DataLoader):
+T = TypeVar("T")
+
+class StatefulDataLoader(fastft.DataLoader[T]):
     def __init__(self, *args, snapshot_every_n_steps=1, **kwargs):
         super().__init__(*args, **kwargs)
+"""
+IN_ONE_PROCESS = """
+import pytest
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
+
+def skip(self, *args, **kwargs):
+    self._shutdown = True
+    pytest.skip("starts worker processes")
+
+_MultiProcessingDataLoaderIter.__init__ = skip
 """
 STOCK = "from torch.utils.data import DataLoader as StatefulDataLoader\n"
 
@@ -92,6 +106,7 @@ def main() -> int:
         stock = stand_in(folder / "stock", checkout, STOCK)
         for file, peer in SUITES.items():
             shutil.copy(checkout / "test" / "stateful_dataloader" / file, tests)
+            (tests / "conftest.py").write_text("" if peer else IN_ONE_PROCESS)
             left_out = LEFT_OUT if peer else IN_PROCESSES
             found = outcomes(tests / file, ours, packages, left_out)
             expected = outcomes(tests / file, stock, packages, left_out) if peer else {}
