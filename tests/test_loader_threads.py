@@ -189,7 +189,9 @@ def test_an_error_comes_when_it_is_its_turn(dataset: TokenDataset, fault: Any) -
         rows = [next(iterator).rows.tolist() for _ in range(2)]
         with pytest.raises((ValueError, IndexError)) as caught:
             next(iterator)
-        seen.append((rows, str(caught.value)))
+        rest = [batch.rows.tolist() for batch in iterator]
+        assert next(iterator, "the end") == "the end"
+        seen.append((rows, str(caught.value), rest))
     assert seen[0] == seen[1]
     assert seen[0][0] == [[0, 1], [2, 59]]
 

@@ -99,19 +99,25 @@ class ThreadedIterator(RustIterator):
     def _next_data(self) -> Any:
         while len(self._ahead) < self._depth and not self._is_drawn:
             self._ahead.append(self._drawn())
+        if not self._ahead:  # the end was told before
+            raise StopIteration
         rows, is_in_work = self._ahead.popleft()
-        if isinstance(rows, BaseException):
+        if isinstance(rows, Exception):
             raise rows
         batch = self._taken(rows) if is_in_work else None
         return self._pinned(self._collate_fn(rows) if batch is None else batch)
 
     def _drawn(self) -> tuple[Any, bool]:
         """Draws the next rows and hands them to the threads, if they know how."""
+        dataset: Any = self._dataset
         try:
-            dataset: Any = self._dataset
-            rows = dataset.__getitems__(self._next_index())  # type: ignore[no-untyped-call]
-        except BaseException as error:  # also the end of the epoch: it comes when it is its turn
+            indices = self._next_index()  # type: ignore[no-untyped-call]
+        except Exception as error:  # also the end of the epoch: it comes when it is its turn
             self._is_drawn = True
+            return error, False
+        try:
+            rows = dataset.__getitems__(indices)
+        except Exception as error:  # what comes behind it can still be had, as from torch
             return error, False
         if not self._is_known(rows):
             return rows, False
