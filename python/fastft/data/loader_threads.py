@@ -128,12 +128,10 @@ class ThreadedIterator(RustIterator):
     def _is_known(self, rows: Any) -> bool:
         if self._threads is None or os.getpid() != self._process:
             return False
-        dataset = self._token_dataset
         return (
             isinstance(rows, BatchReference)
-            and rows.dataset is dataset
-            and self._collator.why_not_rust(rows) is None
-            and self._collator.recipe(dataset) is self._recipe
+            and rows.dataset is self._token_dataset
+            and self._collator.recipe_of(rows) is self._recipe
         )
 
     def _taken(self, rows: BatchReference) -> Any | None:
@@ -147,6 +145,4 @@ class ThreadedIterator(RustIterator):
             return None
         if arrays is None:
             raise RuntimeError(f"DataLoader timed out after {self._timeout} seconds")
-        if self._collator.recipe(self._token_dataset) is not self._recipe:
-            return None  # something was changed since it was made
-        return self._collator.batch_of(arrays, rows)
+        return self._collator.batch_of(arrays, rows, self._recipe)

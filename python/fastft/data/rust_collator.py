@@ -98,9 +98,17 @@ class RustCollator:
         arrays = dataset.collate(features.indices, settled.recipe, numbers)
         return self._batch(arrays, features, settled.floats)
 
-    def batch_of(self, arrays: dict[str, Any], features: BatchReference) -> Any:
-        """Turns what Rust made of `features`, by the recipe of their dataset, into a batch."""
-        return self._batch(arrays, features, self._settle(features.dataset).floats)
+    def recipe_of(self, features: BatchReference) -> _fastft.Recipe | None:
+        """Gives the recipe for this batch; None where `why_not_rust` has a reason."""
+        recipe = self._settle(features.dataset).recipe
+        return None if recipe is None or self._unknown_batch(features) else recipe
+
+    def batch_of(
+        self, arrays: dict[str, Any], features: BatchReference, recipe: _fastft.Recipe
+    ) -> Any | None:
+        """Turns what Rust made of `features` into a batch; None where `recipe` is outdated."""
+        settled = self._settle(features.dataset)
+        return self._batch(arrays, features, settled.floats) if settled.recipe is recipe else None
 
     def _batch(
         self, arrays: dict[str, Any], features: BatchReference, floats: tuple[str, ...]

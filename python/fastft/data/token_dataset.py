@@ -40,7 +40,7 @@ from fastft.data.streamed_tokens import Streaming
 from fastft.data.text_column import Texts, as_arrow
 from fastft.data.token_cache import TokenCacheWarning, cache_root, discard
 from fastft.data.token_shards import damaged, open_shards
-from fastft.data.token_table import as_table, tokens_of_table
+from fastft.data.token_table import MODEL_INPUTS, as_table, tokens_of_table
 from fastft.data.tokenizer import Tokenizer
 from fastft.data.type_ids import TypeIds
 from fastft.errors import DamagedFileError, DataError
@@ -57,9 +57,6 @@ __all__ = ["BatchReference", "TokenDataset"]
 
 Array = NDArray[Any]
 Result = TypeVar("Result")
-
-MODEL_INPUTS = ("input_ids", "token_type_ids", "attention_mask")
-"""The keys that a tokenizer call gives, in its order."""
 
 COUNTS = (
     "num_truncated_rows",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MODEL_INPUTS = ("input_ids", "token_type_ids", "attention_mask")
+"""The keys that a tokenizer call gives, in its order."""
 
 
 def as_table(data: Any) -> pa.Table:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from fastft.data.token_dataset import MODEL_INPUTS, TokenDataset
+from fastft.data.token_dataset import TokenDataset
+from fastft.data.token_table import MODEL_INPUTS
 from fastft.data.type_ids import TypeIds
 from fastft.errors import ConfigurationError
 
