@@ -16,10 +16,11 @@ from fastft.data.flattening_collator import DataCollatorWithFlattening
 from fastft.data.language_modeling_collator import DataCollatorForLanguageModeling
 from fastft.data.loader_iterators import MultiProcessIterator, SingleProcessIterator
 from fastft.data.loader_state import Progress, checked_state, epochs, fingerprint, parts
-from fastft.data.loader_threads import RustIterator, ThreadedIterator, root_dataset
+from fastft.data.loader_threads import RustIterator, ThreadedIterator
 from fastft.data.sampler_state import SamplerIterator, Stateful
 from fastft.data.seq2seq_collator import DataCollatorForSeq2Seq
 from fastft.data.token_classification_collator import DataCollatorForTokenClassification
+from fastft.data.token_view import TokenView
 from fastft.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ class DataLoader(torch.utils.data.DataLoader[T_co]):
 
     Its order and its random draws are torch's, so that a swap changes no result. With a
     `TokenDataset` and a collator of fastft, `num_workers` is a number of threads, and no process is
-    started; with anything else it is torch's.
+    started; with anything else it is torch's. A tokenised `datasets.Dataset` is read as a
+    `TokenDataset` where that gives the same batches.
 
     Example:
         >>> loader = DataLoader(dataset, batch_size=16, shuffle=True,  # doctest: +SKIP
@@ -62,6 +64,7 @@ class DataLoader(torch.utils.data.DataLoader[T_co]):
     _begun: _BaseDataLoaderIter | None = None
     """An epoch that `state_dict` began and nobody has iterated yet."""
     _found: torch.Tensor | None = None
+    _view: TokenView | None = None
 
     def __iter__(self) -> _BaseDataLoaderIter:
         if self._begun is not None:
@@ -131,7 +134,19 @@ class DataLoader(torch.utils.data.DataLoader[T_co]):
 
     def __getstate__(self) -> dict[str, Any]:
         # An epoch that has begun stays here, as the iterators of torch do.
-        return {**self.__dict__, "progress": None, "_begun": None, "_iterator": None}
+        return {**self.__dict__, "progress": None, "_begun": None, "_iterator": None, "_view": None}
+
+    @property
+    def view(self) -> TokenView:
+        """What the Rust collator takes rows from."""
+        if self._view is None or not self._view.is_of(self.dataset):
+            self._view = TokenView(self.dataset)
+        return self._view
+
+    @property
+    def rows(self) -> Any:
+        """The data set, as the batches are made of it: a token dataset where Rust makes them."""
+        return self.view.dataset if self._why_not_rust() is None else self.dataset
 
     @property
     def is_resumed(self) -> bool:
@@ -208,9 +223,12 @@ class DataLoader(torch.utils.data.DataLoader[T_co]):
         if type(self.collate_fn) not in COLLATORS:
             name = getattr(self.collate_fn, "__name__", type(self.collate_fn).__name__)
             return f"collate_fn is {name}, not a collator of fastft"
-        dataset = root_dataset(self.dataset)
-        collator = cast("RustCollator", self.collate_fn)
-        return collator.why_not_rust(self.dataset if dataset is None else dataset)
+        view = self.view
+        if view.root is None:
+            return view.reason
+        if view.is_copy and self.multiprocessing_context is not None:
+            return "multiprocessing_context is given, and processes read the dataset as it is"
+        return cast("RustCollator", self.collate_fn).why_not_rust(view.root)
 
 
 class _Indices:

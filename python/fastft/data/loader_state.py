@@ -13,6 +13,7 @@ from fastft.errors import DataError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from fastft.data.dataloader import DataLoader
     from fastft.data.sampler_state import SamplerIterator
 
 VERSION = 1
@@ -80,7 +81,7 @@ def epochs(loader: torch.utils.data.DataLoader[Any]) -> dict[str, int]:
     }
 
 
-def fingerprint(loader: torch.utils.data.DataLoader[Any]) -> dict[str, str]:
+def fingerprint(loader: DataLoader[Any]) -> dict[str, str]:
     """Says what the order of a loader depends on, but for its random numbers."""
     sampler = loader.sampler if loader.batch_sampler is None else loader.batch_sampler
     described = getattr(sampler, "fingerprint", None)
@@ -94,7 +95,7 @@ def fingerprint(loader: torch.utils.data.DataLoader[Any]) -> dict[str, str]:
         text = f"{type(inner).__name__} {sizes}"
     else:
         text = f"{type(sampler).__name__} {described()}"
-    return {"dataset": _described(loader.dataset), "sampler": text}
+    return {"dataset": _described(loader.rows), "sampler": text}
 
 
 def _described(dataset: Any) -> str:
@@ -108,7 +109,7 @@ def _described(dataset: Any) -> str:
     return f"{name}, {len(dataset)} rows"
 
 
-def checked_state(state: Any, loader: torch.utils.data.DataLoader[Any]) -> dict[str, Any]:
+def checked_state(state: Any, loader: DataLoader[Any]) -> dict[str, Any]:
     """Gives a state that belongs to `loader`.
 
     Raises:

@@ -1,8 +1,9 @@
-"""Batches made ahead of time by threads of the Rust core: no process, and the GIL is never held.
+"""Batches made in Rust: one by one as they are asked for, or ahead of time by threads of the core.
 
-The indices are drawn here, in the order of torch's own iterators; the threads gather and pad. What
-they do not know (a batch that the stock collator treats in its own way, a dataset whose file turns
-out to be damaged, a tokenizer that was changed) is made here, when its turn has come.
+There is no process, and the threads never hold the GIL. The indices are drawn here, in the order of
+torch's own iterators; the threads gather and pad. What they do not know (a batch that the stock
+collator treats in its own way, a dataset whose file turns out to be damaged, a tokenizer that was
+changed) is made here, when its turn has come.
 
 Invariant: the batches are those that the collator would make one by one, in the same order, and an
 error comes where it would have come.
@@ -14,14 +15,12 @@ import os
 from collections import deque
 from typing import TYPE_CHECKING, Any, cast
 
-import torch
 from torch._C._autograd import _profiler_enabled
 from torch.utils.data._utils.pin_memory import pin_memory
 
 from fastft import _fastft
 from fastft.data.batch_reference import BatchReference
 from fastft.data.loader_iterators import CountingIterator
-from fastft.data.token_dataset import TokenDataset
 from fastft.errors import DamagedFileError
 
 if TYPE_CHECKING:
@@ -30,13 +29,6 @@ if TYPE_CHECKING:
 
 PREFETCH_FACTOR = 2
 """Batches ahead of the training for each thread, where the loader does not say: torch's number."""
-
-
-def root_dataset(dataset: Any) -> TokenDataset | None:
-    """Gives the `TokenDataset` that a dataset is a part of; None when it is none."""
-    while type(dataset) is torch.utils.data.Subset:
-        dataset = dataset.dataset
-    return dataset if isinstance(dataset, TokenDataset) else None
 
 
 class RustIterator(CountingIterator):
@@ -48,8 +40,13 @@ class RustIterator(CountingIterator):
 
     def __init__(self, loader: DataLoader[Any]) -> None:
         super().__init__(loader)
+        self._dataset = loader.view.dataset
         if loader.is_resumed:
             self._progress.indices.start()
+
+    def _reset(self, loader: DataLoader[Any], first_iter: bool = False) -> None:
+        super()._reset(loader, first_iter)
+        self._dataset = loader.view.dataset
 
     def __next__(self) -> Any:
         if _profiler_enabled():
@@ -83,7 +80,7 @@ class ThreadedIterator(RustIterator):
     def __init__(self, loader: DataLoader[Any]) -> None:
         super().__init__(loader)
         self._collator = cast("RustCollator", loader.collate_fn)
-        dataset = root_dataset(loader.dataset)
+        dataset = loader.view.root
         assert dataset is not None, "why_not_rust has looked"
         self._token_dataset = dataset
         self._recipe = cast(_fastft.Recipe, self._collator.recipe(dataset))

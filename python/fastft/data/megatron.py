@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastft.data.token_ids import unsigned_ids
 from fastft.errors import DataError, DataNotFoundError
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def read_megatron(prefix: str | Path) -> tuple[NDArray[Any], NDArray[np.uint64]]
     if not np.array_equal(starts, offsets[:-1]):  # rows that lie apart are laid end to end
         places = np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])
         ids = np.asarray(ids[places])
-    return _unsigned(ids[: offsets[-1]], data), offsets.astype(np.uint64)
+    return unsigned_ids(ids[: offsets[-1]], str(data)), offsets.astype(np.uint64)
 
 
 def _read_index(path: Path) -> tuple[np.dtype[Any], NDArray[np.int64], NDArray[np.int64]]:
@@ -84,25 +85,6 @@ def _read_index(path: Path) -> tuple[np.dtype[Any], NDArray[np.int64], NDArray[n
             f"lengths of 0 and more, at multiples of {dtype.itemsize}",
         )
     return dtype, lengths, starts
-
-
-def _unsigned(ids: NDArray[Any], path: Path) -> NDArray[Any]:
-    """The ids as unsigned numbers of 16 or 32 bits, in place where they have as many."""
-    if ids.dtype.kind not in "iu":
-        raise DataError("token ids are whole numbers", place=str(path), found=str(ids.dtype))
-    low, high = int(ids.min(initial=0)), int(ids.max(initial=0))
-    if low < 0 or high >= 2**32:
-        raise DataError(
-            "a token id is out of range",
-            place=str(path),
-            found=str(low if low < 0 else high),
-            expected="0 to 4294967295",
-        )
-    if ids.dtype.itemsize == 2:
-        return ids.view(np.uint16)
-    if ids.dtype.itemsize == 4:
-        return ids.view(np.uint32)
-    return ids.astype(np.uint16 if high < 2**16 else np.uint32)
 
 
 def _damaged(path: Path, found: str, expected: str) -> DataError:

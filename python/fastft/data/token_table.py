@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from fastft.data.ragged_column import RaggedColumn
+from fastft.data.token_ids import unsigned_ids
 from fastft.data.type_ids import TypeIds
 from fastft.errors import ColumnError, DataError
 
@@ -26,7 +27,7 @@ MODEL_INPUTS = ("input_ids", "token_type_ids", "attention_mask")
 def as_table(data: Any) -> pa.Table:
     """Gives the table of a `datasets.Dataset`, or of anything else that speaks Arrow.
 
-    A selection of rows is applied.
+    A selection of rows is applied, and one of columns (`set_format(columns=...)`).
 
     Raises:
         DataError: It speaks no Arrow.
@@ -34,7 +35,7 @@ def as_table(data: Any) -> pa.Table:
     if isinstance(data, pa.Table):
         return data
     if hasattr(data, "with_format") and hasattr(data, "_indices"):  # datasets.Dataset
-        return data.with_format("arrow")[:]
+        return data.with_format("arrow", columns=data.format["columns"])[:]
     if hasattr(data, "__arrow_c_stream__"):
         return pa.table(data)
     raise DataError(
@@ -67,7 +68,7 @@ def tokens_of_table(table: pa.Table) -> dict[str, Any]:
     if "token_type_ids" in table.column_names:
         type_ids = _type_ids(*_lists(table, "token_type_ids"), offsets)
     return {
-        "ids": _ids(values),
+        "ids": unsigned_ids(values, "column input_ids"),
         "row_offsets": offsets.astype(np.uint64),
         "type_ids": type_ids,
         "columns": columns,
@@ -75,26 +76,40 @@ def tokens_of_table(table: pa.Table) -> dict[str, Any]:
     }
 
 
-def _ids(values: NDArray[Any]) -> NDArray[Any]:
-    """The ids as unsigned numbers, in place where they have 32 bits."""
-    if values.dtype in (np.uint16, np.uint32):
-        return values
-    if values.dtype == np.int32:
-        if values.size and int(values.min()) < 0:
-            raise _wrong_id(int(values.min()))
-        return values.view(np.uint32)
-    low, high = int(values.min(initial=0)), int(values.max(initial=0))
-    if low < 0 or high >= 2**32:
-        raise _wrong_id(low if low < 0 else high)
-    return values.astype(np.uint16 if high < 2**16 else np.uint32)
+def tokens_of_pair(ids: Any, row_offsets: Any) -> dict[str, Any]:
+    """Gives what `TokenDataset` is made of, for a flat array and where its rows begin.
+
+    Raises:
+        DataError: They are no flat arrays of whole numbers, or an id is out of range.
+    """
+    offsets = _flat(row_offsets, "row_offsets")
+    if offsets.dtype.kind not in "iu" or (offsets.size and int(offsets.min()) < 0):
+        found = str(offsets.dtype) if offsets.dtype.kind not in "iu" else str(offsets.min())
+        raise DataError("rows begin at whole numbers from 0", place="row_offsets", found=found)
+    return {
+        "ids": unsigned_ids(_flat(ids, "ids"), "ids"),
+        "row_offsets": offsets.astype(np.uint64, copy=False),
+        "model_inputs": ("input_ids", "attention_mask"),
+    }
 
 
-def _wrong_id(found: int) -> DataError:
+def _flat(values: Any, name: str) -> NDArray[Any]:
+    try:
+        array = np.asarray(values)
+    except (TypeError, ValueError) as error:  # rows of different lengths, a tensor on a device
+        raise _not_flat(name, str(error)) from error
+    if array.ndim != 1:
+        raise _not_flat(name, f"an array of shape {array.shape}")
+    return array.astype(np.int64) if array.size == 0 and array.dtype.kind == "f" else array
+
+
+def _not_flat(name: str, found: str) -> DataError:
     return DataError(
-        "a token id is out of range",
-        place="column input_ids",
-        found=str(found),
-        expected="0 to 4294967295",
+        "the tokens of all rows lie in one flat array",
+        place=name,
+        found=found,
+        expected="ids (N,), and row_offsets (rows + 1,) that say where each row begins",
+        fix="np.concatenate the rows, and np.cumsum their lengths",
     )
 
 
