@@ -128,3 +128,39 @@ def test_a_recipe_does_not_travel_with_its_collator():
     for other in (pickle.loads(pickle.dumps(collator)), copy.deepcopy(collator)):
         assert other._settled is None
         assert torch.equal(other(dataset().__getitems__(PICKS))["labels"], first["labels"])
+
+
+def test_other_labels_have_no_positions_that_were_found_for_these():
+    batch = DataCollatorForLanguageModeling(HF, mlm=False)(
+        dataset(labels=False).__getitems__(PICKS)
+    )
+    assert batch.num_loss_tokens is not None
+    batch["labels"] = torch.full_like(batch["labels"], -100)
+    assert batch.num_loss_tokens is batch.loss_index is batch.loss_labels is None
+    assert batch.to("cpu").num_loss_tokens is None
+
+
+@pytest.mark.parametrize("collator", [COLLATORS[0][0], DataCollatorWithFlattening()])
+@pytest.mark.parametrize("asked", [False, True])
+def test_a_copy_of_the_keys_can_be_given_the_attributes(collator, asked):
+    batch = collator(dataset(labels=False).__getitems__(PICKS))
+    if asked:
+        assert batch.loss_index is not None
+    batch.has_weight = False
+    bare = type(batch)({name: copy.copy(value) for name, value in batch.items()})
+    assert bare.num_loss_tokens is None
+    other = batch.hand_on_to(bare)
+    assert other is bare and not other.has_weight
+    assert torch.equal(other.loss_index, batch.loss_index)
+    assert other.rows is batch.rows and other.predicts_next
+    batch["labels"] = batch["labels"] + 1
+    assert batch.hand_on_to(type(batch)(batch)).num_loss_tokens is None
+    assert other.num_loss_tokens is not None
+
+
+def test_a_deep_copy_and_a_pickle_know_their_labels():
+    batch = DataCollatorForLanguageModeling(HF, mlm=False)(
+        dataset(labels=False).__getitems__(PICKS)
+    )
+    for again in (copy.copy(batch), copy.deepcopy(batch), pickle.loads(pickle.dumps(batch))):
+        assert torch.equal(again.loss_index, batch.loss_index)

@@ -15,8 +15,6 @@ import transformers
 from fastft import _fastft
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import numpy as np
     from numpy.typing import NDArray
 
@@ -25,7 +23,9 @@ class _Supervised:
     """The attributes of a batch.
 
     They follow the batch where `.to(device)` moves it. A copy that somebody makes of its keys alone
-    (as `transformers.Trainer` does in `_prepare_inputs`) does not have them: there they are None.
+    (as `transformers.Trainer` does in `_prepare_inputs`) does not have them: there they are None,
+    unless the attributes are handed on, as `fastft.Trainer` does. Where somebody puts other labels
+    into the batch, they are None too.
     """
 
     data: Any
@@ -36,7 +36,9 @@ class _Supervised:
     """Whether position t predicts the label of t + 1 in its row; None without labels of tokens."""
 
     _labels: torch.Tensor | None = None
-    _device: torch.device | None = None
+    """The labels as they were made, on the CPU."""
+    _moved_labels: torch.Tensor | None = None
+    """The same where the batch was moved to."""
     _found: tuple[torch.Tensor, torch.Tensor] | None = None
 
     @property
@@ -63,19 +65,42 @@ class _Supervised:
         found = self._loss_positions()
         return None if found is None else len(found[0])
 
+    def hand_on_to(self, other: Any) -> Any:
+        """Gives `other`, a copy of this batch, the attributes too; returns it."""
+        has_labels = self._has_own_labels()
+        for name, value in self.__dict__.items():
+            if name not in _KEYS:
+                setattr(other, name, value)
+        other._labels = self._labels if has_labels else None
+        other._moved_labels = other.get("labels")
+        return other
+
+    def _has_own_labels(self) -> bool:
+        """Whether the labels are those that the batch was made with, or were taken out of it."""
+        own = self._labels if self._moved_labels is None else self._moved_labels
+        now = self._present_labels()
+        return own is not None and (now is None or now is own)
+
+    def _present_labels(self) -> Any:
+        labels: Any = self.get("labels")  # type: ignore[attr-defined]
+        return labels
+
+    def _device(self) -> torch.device:
+        values = self.values()  # type: ignore[attr-defined]
+        devices = (value.device for value in values if isinstance(value, torch.Tensor))
+        return next(devices, torch.device("cpu"))
+
     def _loss_positions(self) -> tuple[torch.Tensor, torch.Tensor] | None:
-        if self._found is None and self._labels is not None:
+        if self._labels is None or not self._has_own_labels():
+            return None
+        if self._found is None:
             labels = self._labels.numpy()
             arrays = _fastft.loss_positions(labels, predicts_next=bool(self.predicts_next))
             self._found = torch.from_numpy(arrays[0]), torch.from_numpy(arrays[1])
-            self._labels = None
-        if self._found is not None and self._device not in (None, self._found[0].device):
-            self._found = self._found[0].to(self._device), self._found[1].to(self._device)
+        device = self._device()
+        if self._found[0].device != device:
+            self._found = self._found[0].to(device), self._found[1].to(device)
         return self._found
-
-    def _note_device(self, tensors: Mapping[str, Any]) -> None:
-        devices = (one.device for one in tensors.values() if isinstance(one, torch.Tensor))
-        self._device = next(devices, None)
 
 
 class Batch(_Supervised, transformers.BatchEncoding):  # type: ignore[misc]
@@ -83,8 +108,9 @@ class Batch(_Supervised, transformers.BatchEncoding):  # type: ignore[misc]
 
     def to(self, device: Any, *, non_blocking: bool = False) -> Batch:
         """Moves the tensors, and with them the attributes; gives the same batch."""
+        has_labels = self._has_own_labels()
         super().to(device, non_blocking=non_blocking)
-        self._note_device(self.data)
+        self._moved_labels = self._present_labels() if has_labels else self._moved_labels
         return self
 
     def __getstate__(self) -> dict[str, Any]:
@@ -99,14 +125,16 @@ class FlattenedBatch(_Supervised, dict[str, Any]):
 
     def to(self, device: Any, *, non_blocking: bool = False) -> FlattenedBatch:
         """Moves the tensors, and with them the attributes; gives the same batch."""
+        has_labels = self._has_own_labels()
         for name, value in self.items():
             if isinstance(value, torch.Tensor):
                 self[name] = value.to(device, non_blocking=non_blocking)
-        self._note_device(self)
+        self._moved_labels = self._present_labels() if has_labels else self._moved_labels
         return self
 
 
 _EMPTY = Batch().__dict__
+_KEYS = frozenset(_EMPTY)
 """What an empty batch consists of; to copy it is much less work than to make one."""
 
 

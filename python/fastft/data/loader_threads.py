@@ -19,6 +19,7 @@ from torch._C._autograd import _profiler_enabled
 from torch.utils.data._utils.pin_memory import pin_memory
 
 from fastft import _fastft
+from fastft.data.batch import Batch, FlattenedBatch
 from fastft.data.batch_reference import BatchReference
 from fastft.data.loader_iterators import CountingIterator
 from fastft.errors import DamagedFileError
@@ -65,9 +66,10 @@ class RustIterator(CountingIterator):
         return self._pinned(self._collate_fn(dataset.__getitems__(next(self._sampler_iter))))
 
     def _pinned(self, batch: Any) -> Any:
-        if self._pin_memory:
-            batch = pin_memory(batch, self._pin_memory_device)  # type: ignore[no-untyped-call]
-        return batch
+        if not self._pin_memory:
+            return batch
+        pinned = pin_memory(batch, self._pin_memory_device)  # type: ignore[no-untyped-call]
+        return batch.hand_on_to(pinned) if isinstance(batch, Batch | FlattenedBatch) else pinned
 
 
 class ThreadedIterator(RustIterator):

@@ -56,6 +56,9 @@ def count_labels(
         >>> count_labels({"labels": torch.tensor([1, -100, 0])}, ["labels"], shifted=False)
         tensor(2)
     """
+    known = _known_count(batch, label_names, shifted=shifted)
+    if known is not None:
+        return known
     if "shift_labels" in batch:
         return _count(batch["shift_labels"])
     labels = next((batch[name] for name in label_names if batch.get(name) is not None), None)
@@ -64,6 +67,16 @@ def count_labels(
     if labels.is_floating_point():
         return torch.tensor(labels.numel(), device=labels.device)
     return _count(labels[..., 1:] if shifted else labels)
+
+
+def _known_count(
+    batch: Mapping[str, Any], label_names: Sequence[str], *, shifted: bool
+) -> torch.Tensor | None:
+    """The count that a batch of ours brings along, made where it was collated: no device waits."""
+    if getattr(batch, "predicts_next", None) is not shifted or "shift_labels" in batch:
+        return None
+    number = getattr(batch, "num_loss_tokens", None)
+    return None if number is None or "labels" not in label_names else torch.tensor(number)
 
 
 def _count(labels: torch.Tensor) -> torch.Tensor:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from fastft.data.batch import Batch, FlattenedBatch
 from fastft.data.batch_sampler import BatchSampler
 from fastft.data.collator import DataCollatorWithPadding
 from fastft.data.dataloader import DataLoader
@@ -113,6 +114,12 @@ class TokenBatchesMixin(_StockTrainer):  # type: ignore[misc]  # transformers ca
             options["sampler"] = sampler_fn(dataset) if is_drawn else None
             options["drop_last"] = self.args.dataloader_drop_last
         return self.accelerator.prepare(DataLoader(dataset, **options))
+
+    def _prepare_inputs(self, inputs: Any) -> Any:
+        """Moves the inputs to the device, and with them what a batch of ours knows besides."""
+        prepared = super()._prepare_inputs(inputs)
+        is_ours = isinstance(inputs, Batch | FlattenedBatch)
+        return inputs.hand_on_to(prepared) if is_ours and prepared is not inputs else prepared
 
     def _draws_at_random(self) -> bool:
         """Whether the order is accelerate's seeded permutation, which `BatchSampler` draws too."""
