@@ -60,7 +60,6 @@ def test_the_same_call_has_the_same_fingerprint(tmp_path):
         {"seed": 7},
         {"data_seed": 7},
         {"per_device_train_batch_size": 4},
-        {"gradient_accumulation_steps": 2},
         {"weight_decay": 0.2},
         {"optim": "sgd"},
         {"warmup_steps": 3},
@@ -99,8 +98,18 @@ def test_when_to_evaluate_counts_where_the_best_model_is_taken(tmp_path):
 
 
 def test_settings_of_fastft_are_named(tmp_path):
-    call = fingerprint(tmp_path, {"train": "head", "max_length": 32, "num_ranks": 2})
-    assert sorted(named(call, fingerprint(tmp_path))) == ["max_length", "num_ranks", "train"]
+    call = fingerprint(tmp_path, {"train": "head", "max_length": 32})
+    assert sorted(named(call, fingerprint(tmp_path))) == ["max_length", "train"]
+
+
+def test_a_step_may_be_divided_otherwise(tmp_path):
+    call = fingerprint(tmp_path, {"num_ranks": 2}, gradient_accumulation_steps=3)
+    run = fingerprint(tmp_path, {"num_ranks": 3}, gradient_accumulation_steps=2)
+    assert call["division"] == {"num_ranks": 2, "gradient_accumulation_steps": 3}
+    assert differences(call, run) == []
+    (other,) = differences(call, fingerprint(tmp_path))
+    assert other.name == "gradient_accumulation_steps"
+    assert (other.found, other.expected) == ("3 on 2 processes", "1 on 1 process")
 
 
 def test_an_option_that_is_new_to_fastft_is_compared(tmp_path):

@@ -370,3 +370,40 @@ def test_two_ranks_resume_alike_or_stop_alike(model, tmp_path):
     assert found["eval_loss"] == expected["eval_loss"]
     assert found["train_loss"] == pytest.approx(expected["train_loss"], rel=1e-6)
     assert yaml.safe_load(before)["seed"] == 42
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batching", ["random", "tokens"])
+def test_a_run_goes_on_on_another_number_of_processes(model, batching, tmp_path):
+    data = data_file(tmp_path)
+    options = [
+        "--num-train-epochs", "3", "--learning-rate", "1e-3", "--save-total-limit", "3",
+        "--per-device-train-batch-size", "8", "--logging-steps", "1", "--batching", batching,
+    ]  # fmt: skip
+    train = ("train", model, data, *options)
+    whole = command(*train, "--output-dir", "run", cwd=tmp_path, ranks=2)
+    assert whole.returncode == 0, whole.stderr[-3000:]
+    expected = losses(tmp_path / "run")
+    for folder, ranks in (("one", 1), ("three", 3)):
+        shutil.copytree(tmp_path / "run", tmp_path / folder)
+        (tmp_path / folder / "manifest.json").unlink()
+        last = max((tmp_path / folder).glob("checkpoint-*"), key=lambda path: int(path.name[11:]))
+        shutil.rmtree(last)  # as if it had been killed in its third epoch
+        resumed = command(*train, "--output-dir", folder, "--resume", cwd=tmp_path, ranks=ranks)
+        if ranks == 3:
+            assert resumed.returncode != 0
+            assert resumed.stderr.count("do not go round") == 1
+            assert "expected: 1 or 2" in resumed.stderr
+            continue
+        assert resumed.returncode == 0, resumed.stderr[-3000:]
+        assert "gradient_accumulation_steps=2" in resumed.stderr + resumed.stdout
+        found = losses(tmp_path / folder)
+        assert found.keys() == expected.keys()
+        assert list(found.values()) == pytest.approx(list(expected.values()), rel=1e-5)
+
+
+def losses(folder):
+    """The loss of each step of a finished run."""
+    last = max(folder.glob("checkpoint-*"), key=lambda path: int(path.name[11:]))
+    history = json.loads((last / "trainer_state.json").read_text())["log_history"]
+    return {entry["step"]: entry["loss"] for entry in history if "loss" in entry}

@@ -6,7 +6,6 @@ makes the plan, looks at the disk. It writes nothing. `fastft.run` then trains.
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,18 +26,17 @@ from fastft.modeling.load import (
     pad_on_the_right,
 )
 from fastft.preparation import Prepared, prepare, ready_tokenizer
+from fastft.resume_decision import decide_resume
 from fastft.tasks.preview import preview
 from fastft.training.arguments import TrainingArguments, build_arguments
 from fastft.training.batching import BATCHING_OPTIONS, check_batching, training_sampler
 from fastft.training.best_model import check_metrics
-from fastft.training.fingerprint import model_fingerprint, run_fingerprint
 from fastft.training.first_process import from_first_process
 from fastft.training.optimizer import check_optimizer
 from fastft.training.output import (
     check_disk_space,
     check_writable,
     choose_output_dir,
-    numbered_runs,
 )
 from fastft.training.plan import (
     DEFAULTS,
@@ -50,7 +48,7 @@ from fastft.training.plan import (
     resolve_arguments,
     total_steps,
 )
-from fastft.training.resume import Resume, Resumption, refuse_resume_from_checkpoint
+from fastft.training.resume import Resume, refuse_resume_from_checkpoint
 from fastft.training.timing import Timing
 from fastft.training.unused_parameters import uses_every_weight
 
@@ -274,7 +272,7 @@ class Job:
         self.training_arguments = self._build_arguments()
         for name, dataset in self.prepared.datasets.items():
             checks.check_token_ids(dataset, model, name)
-        self._decide_resume()
+        self._go_on(decide_resume(self))
         needed = checks.checkpoint_bytes(model, arguments, self.plan["total_steps"])
         check_disk_space(self.output_dir, needed)
         found = [
@@ -288,36 +286,23 @@ class Job:
         for warning in self.warnings:
             self.console.warning(warning)
 
-    def _decide_resume(self) -> None:
-        """Finds the run to go on with."""
-        decision = from_first_process(
-            self._resume_here, self.device, problem="the first process could not resume the run"
-        )
-        self.resume = Resume(**decision)
-        for note in self.resume.notes:
+    def _go_on(self, resume: Resume) -> None:
+        self.resume = resume
+        for note in resume.notes:
             self.console.note(note)
-        if self.resume.output_dir != str(self.output_dir):
-            self.output_dir = Path(self.resume.output_dir)
+        if resume.output_dir != str(self.output_dir):
+            self.output_dir = Path(resume.output_dir)
             self.training_arguments = self._build_arguments()
 
-    def _resume_here(self) -> dict[str, Any]:
-        request = self.request
-        self.fingerprint = run_fingerprint(
-            request.all_options,
-            self.plan,
-            arguments=self.training_arguments,
-            task=self.prepared.task,
-            datasets=self.prepared.datasets,
-            tokenizer=self.tokenizer.hf,
-            model=model_fingerprint(self.loaded.model, request.model_name, self.loaded.new_weights),
-        )
-        if request.options["resume"] is False:
-            return asdict(Resume(str(self.output_dir)))
-        resumption = Resumption.of(self.fingerprint, self.training_arguments)
-        if request.options["output_dir"] is not None:
-            return asdict(resumption.in_folder(self.output_dir))
-        runs = numbered_runs(request.short_model, request.short_data)
-        return asdict(resumption.among(runs, self.output_dir))
+    def divide_steps(self, training: dict[str, Any]) -> None:
+        """Plans the run anew, with another number of micro-batches one after the other.
+
+        Args:
+            training: The training arguments in place of those that were given.
+        """
+        self.training = training
+        self._make_plan()
+        self.training_arguments = self._build_arguments()
 
     def report(self) -> checks.CheckReport:
         """Gives what was found, for `fastft.check`."""

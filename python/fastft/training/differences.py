@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from fastft.training.division import micro_batches, processes
 from fastft.training.fingerprint import ENDLESS_SCHEDULES
 
 if TYPE_CHECKING:
@@ -43,12 +44,14 @@ def differences(call: Mapping[str, Any], run: Mapping[str, Any]) -> list[Differe
         is not named again.
     """
     length = list(_length(call["length"], run["length"], call["settings"]))
+    division = list(_division(call["division"], run["division"]))
     # The warm-up is a share of the length unless it is given.
     found = [
         difference
         for difference in _settings(call["settings"], run["settings"])
-        if difference.name != "warmup_steps" or not length
-    ] + length
+        if difference.name != "warmup_steps" or not (length or division)
+    ]
+    found += division or length
     names = {difference.name for difference in found}
     if not names & set(DECIDE_DATA):
         found += _data(call["data"], run["data"])
@@ -62,6 +65,17 @@ def _settings(call: Mapping[str, Any], run: Mapping[str, Any]) -> Iterator[Diffe
     for name, value in call.items():
         if name in run and value != run[name]:
             yield Difference(name, _show(value, run[name]), _show(run[name], value))
+
+
+def _division(call: Mapping[str, int], run: Mapping[str, int]) -> Iterator[Difference]:
+    """Compares the micro-batches of a step, however they are divided over processes."""
+    if micro_batches(call) != micro_batches(run):
+        name = "gradient_accumulation_steps"
+        yield Difference(
+            name,
+            f"{call[name]} on {processes(call['num_ranks'])}",
+            f"{run[name]} on {processes(run['num_ranks'])}",
+        )
 
 
 def _length(

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from fastft.training.arguments import TrainingArguments
 
 FINGERPRINT = "fingerprint.json"
-VERSION = 1
+VERSION = 2
 
 # Options of `finetune` that are seen in the tokens and labels, or that change no number.
 # fmt: off
@@ -37,7 +37,9 @@ OPTIONS_LEFT_OUT = frozenset((
     "resume", "text", "tokenizer", "validation",
 ))
 # fmt: on
-PLAN_SETTINGS = ("task", "train", "max_length", "num_ranks")
+PLAN_SETTINGS = ("task", "train", "max_length")
+# How a step is divided; only the product is compared.
+DIVISION = ("num_ranks", "gradient_accumulation_steps")
 # Training arguments that leave the numbers of training as they are. Any other one is compared, also
 # one that transformers adds tomorrow.
 # fmt: off
@@ -102,6 +104,10 @@ def run_fingerprint(
     head = as_json(task.config_overrides())
     labels = head.pop("id2label", None)
     head.pop("label2id", None)
+    division = {
+        "num_ranks": int(plan["num_ranks"]),
+        "gradient_accumulation_steps": int(arguments.gradient_accumulation_steps),
+    }
     settings = {
         **{name: value for name, value in options.items() if name not in OPTIONS_LEFT_OUT},
         **{name: plan[name] for name in PLAN_SETTINGS},
@@ -119,6 +125,7 @@ def run_fingerprint(
             "torch": torch.__version__,
         },
         "settings": as_json(settings),
+        "division": division,
         "length": as_json(_length_values(arguments, total_steps)),
         "data": {name: data_fingerprint(dataset) for name, dataset in datasets.items()},
         "model": dict(model),
@@ -136,6 +143,7 @@ def _argument_values(arguments: TrainingArguments, total_steps: int) -> dict[str
         or not (
             name in WITHOUT_INFLUENCE
             or name in LENGTH
+            or name in DIVISION
             or name.startswith(WITHOUT_INFLUENCE_PREFIXES)
         )
     }

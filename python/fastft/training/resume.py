@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from fastft.errors import ConfigurationError, Error
 from fastft.training.checkpoint import STATE, checkpoints, find_faults, read_json, step_of
 from fastft.training.differences import Difference, differences
+from fastft.training.division import accumulation_of, processes
 from fastft.training.fingerprint import FINGERPRINT, VERSION
 from fastft.training.output import is_finished, is_run
 
@@ -33,6 +34,8 @@ class Resume:
         damaged: Newer checkpoints that cannot be used.
         notes: What the user should know.
         refused: An interrupted run that the call does not fit, as the parts of an `Error`.
+        accumulation: The `gradient_accumulation_steps` with which this number of processes takes
+            the steps of the run; to be decided once more with it. None where nothing changes.
     """
 
     output_dir: str
@@ -40,6 +43,7 @@ class Resume:
     damaged: Sequence[str] = ()
     notes: Sequence[str] = ()
     refused: Mapping[str, str] | None = None
+    accumulation: int | None = None
 
     def warnings(self) -> list[Error]:
         """Names the interrupted run that is not gone on with."""
@@ -98,6 +102,9 @@ class Resumption:
             raise _unknown(folder, str(fault))
         if not has_checkpoint:
             return _from_the_beginning(folder, found)
+        accumulation = self._other_accumulation(run)
+        if accumulation is not None:
+            return Resume(str(folder), accumulation=accumulation)
         different = differences(self.fingerprint, run)
         if different:
             raise ConfigurationError(**_refusal(folder, different))
@@ -116,6 +123,8 @@ class Resumption:
             if is_finished(folder):
                 continue
             run, fault = read_fingerprint(folder)
+            if run is not None and self._divides_anew(run):
+                return self.in_folder(folder)
             different = [] if run is None else differences(self.fingerprint, run)
             if run is not None and not different:
                 return self.in_folder(folder)
@@ -129,6 +138,15 @@ class Resumption:
             refused["problem"] += "; a new run begins"
         return Resume(str(fresh), refused=refused)
 
+    def _divides_anew(self, run: Mapping[str, Any]) -> bool:
+        try:
+            return self._other_accumulation(run) is not None
+        except ConfigurationError:  # the steps cannot be divided: one of the differences
+            return False
+
+    def _other_accumulation(self, run: Mapping[str, Any]) -> int | None:
+        return accumulation_of(run["division"], self.fingerprint["division"])
+
     def _refuse_finished(self, folder: Path, run: Mapping[str, Any], done: int) -> None:
         planned = int(run["length"]["total_steps"])
         if is_finished(folder) and (done < planned or self.total_steps <= done):
@@ -137,7 +155,7 @@ class Resumption:
     def _from_newest(self, folder: Path, found: Sequence[Path], run: Mapping[str, Any]) -> Resume:
         faults = {}
         for checkpoint in found:
-            lines = self._faults(checkpoint)
+            lines = self._faults(checkpoint, run["division"]["num_ranks"])
             if not lines:
                 break
             faults[checkpoint] = "; ".join(lines)
@@ -158,10 +176,10 @@ class Resumption:
             notes=[*notes, *self._other_notes(run)],
         )
 
-    def _faults(self, checkpoint: Path) -> list[str]:
+    def _faults(self, checkpoint: Path, num_ranks: int) -> list[str]:
         return find_faults(
             checkpoint,
-            num_ranks=int(self.fingerprint["settings"]["num_ranks"]),
+            num_ranks=num_ranks,
             is_sharded=self.is_sharded,
             has_scaler=self.has_scaler,
             needs_best=self.needs_best,
@@ -173,6 +191,14 @@ class Resumption:
         if planned != self.total_steps:
             notes.append(
                 f"the run was planned for {planned:,} steps and now has {self.total_steps:,}"
+            )
+        ours, theirs = self.fingerprint["division"], run["division"]
+        if ours != theirs:
+            notes.append(
+                f"the run began on {processes(theirs['num_ranks'])} and goes on on "
+                f"{processes(ours['num_ranks'])}, with gradient_accumulation_steps="
+                f"{ours['gradient_accumulation_steps']}: the same batches and steps; dropout "
+                "draws other numbers"
             )
         ours, theirs = self.fingerprint["versions"], run.get("versions", {})
         changed = [
@@ -215,7 +241,7 @@ def read_fingerprint(folder: Path) -> tuple[dict[str, Any] | None, str | None]:
     value, fault = read_json(folder / FINGERPRINT)
     if fault is not None:
         return None, fault
-    parts = ("settings", "length", "data", "model")
+    parts = ("settings", "division", "length", "data", "model")
     if not isinstance(value, dict) or not all(isinstance(value.get(part), dict) for part in parts):
         return None, f"{FINGERPRINT} is not that of a run"
     if not isinstance(value["length"].get("total_steps"), int):

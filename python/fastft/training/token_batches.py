@@ -19,6 +19,7 @@ from fastft.data.dataloader import DataLoader
 from fastft.data.token_dataset import TokenDataset
 from fastft.errors import ConfigurationError
 from fastft.training.batching import check_batching, training_sampler
+from fastft.training.division import DivisionCallback
 from fastft.training.weightless import WeighingCollator
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class TokenBatchesMixin(_StockTrainer):  # type: ignore[misc]  # transformers ca
         self._plan_sampler: BatchSampler | None = None
         self._training_collator: Any = None
         super().__init__(*args, **kwargs)
+        self.add_callback(DivisionCallback())
         self._collator_was_given = _was_given("data_collator", 2, args, kwargs)
 
     def _get_dataloader(
