@@ -22,6 +22,7 @@ import torch
 from fastft import _fastft
 from fastft.data.batch_plan import BatchPlan, RepeatedBatch
 from fastft.data.batch_settings import POLICIES, WINDOW, BatchSettings
+from fastft.data.batch_shard import BatchShard
 from fastft.data.lengths import checked_lengths, too_long
 
 if TYPE_CHECKING:
@@ -161,6 +162,27 @@ class BatchSampler(torch.utils.data.Sampler[list[int]]):
             self.num_batches = max(lengths)
             self._cached = None
         return self
+
+    def shard(self, num_shards: int, index: int) -> BatchShard:
+        """Gives the batches of one rank, for a loop without accelerate.
+
+        Every rank makes the sampler alike and takes its shard. All have as many batches: those that
+        are missing are earlier ones, each a `RepeatedBatch`.
+
+        Args:
+            num_shards: How many ranks there are. With `micro_batches_per_step` above 1 it has to
+                divide that, so that a step has the same batches on any number of ranks.
+            index: The rank, from 0.
+
+        Raises:
+            ConfigurationError: There is no such shard, or a step cannot be shared by so many.
+
+        Example:
+            >>> sampler = BatchSampler(range(5), "sequential", batch_size=2)
+            >>> [list(sampler.shard(2, rank)) for rank in range(2)]
+            [[[0, 1], [4]], [[2, 3], [0, 1]]]
+        """
+        return BatchShard(self, num_shards, index)
 
     def fingerprint(self) -> str:
         """Gives a short hash of what plans depend on, the epoch aside.

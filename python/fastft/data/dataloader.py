@@ -17,6 +17,7 @@ from fastft.data.language_modeling_collator import DataCollatorForLanguageModeli
 from fastft.data.loader_iterators import MultiProcessIterator, SingleProcessIterator
 from fastft.data.loader_state import Progress, checked_state, epochs, fingerprint, parts
 from fastft.data.loader_threads import RustIterator, ThreadedIterator
+from fastft.data.plan_order import batches_seen
 from fastft.data.sampler_state import SamplerIterator, Stateful
 from fastft.data.seq2seq_collator import DataCollatorForSeq2Seq
 from fastft.data.token_classification_collator import DataCollatorForTokenClassification
@@ -183,7 +184,7 @@ class DataLoader(torch.utils.data.DataLoader[T_co]):
         # The indices of an iterable data set say nothing.
         if self._dataset_kind == _DatasetKind.Iterable:
             order = None
-        num_yielded = resumed.get("num_yielded", 0)
+        num_yielded = batches_seen(resumed.get("num_yielded", 0), order, sampler)
         indices = SamplerIterator(
             sampler,
             order,

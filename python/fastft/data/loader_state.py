@@ -94,7 +94,7 @@ def fingerprint(loader: DataLoader[Any]) -> dict[str, str]:
         }
         text = f"{type(inner).__name__} {sizes}"
     else:
-        text = f"{type(sampler).__name__} {described()}"
+        text = f"{type(getattr(sampler, 'whole', sampler)).__name__} {described()}"
     return {"dataset": _described(loader.rows), "sampler": text}
 
 

@@ -22,7 +22,8 @@ from torch.utils.data import BatchSampler as TorchBatchSampler
 from torch.utils.data import RandomSampler
 
 from fastft.data.batch_sampler import BatchSampler
-from fastft.errors import DataError
+from fastft.data.batch_shard import BatchShard
+from fastft.data.plan_order import PlanOrder, behind_the_end
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -124,40 +125,11 @@ class _Order(Protocol):
 def _order(sampler: Iterable[Any], state: dict[str, Any] | None, *, as_arrays: bool) -> _Order:
     """Gives the way to the indices of `sampler`; a state was made by the same way."""
     inner = sampler.sampler if type(sampler) is TorchBatchSampler else sampler
-    if isinstance(sampler, BatchSampler):
-        return _Planned(sampler, state, as_arrays=as_arrays)
+    if isinstance(sampler, BatchSampler | BatchShard):
+        return PlanOrder(sampler, state, as_arrays=as_arrays)
     if type(inner) is RandomSampler and inner.generator is None:
         return _Seeded(sampler, inner, state, as_arrays=as_arrays)
     return _Asked(sampler, inner, state)
-
-
-class _Planned:
-    """A plan of our own: the epoch says everything, and any batch is found at once."""
-
-    def __init__(
-        self, sampler: BatchSampler, state: dict[str, Any] | None, *, as_arrays: bool
-    ) -> None:
-        self.epoch = sampler.epoch
-        self._as_arrays = as_arrays
-        if state is not None and state["epoch"] != self.epoch:
-            raise DataError(
-                "the state belongs to another epoch than the one that begins",
-                found=f"epoch {self.epoch}",
-                expected=f"epoch {state['epoch']}, in which the state was saved",
-                fix=f"call set_epoch({state['epoch']}) before the loop, or do not load the state",
-            )
-        self._plan = sampler.plan()
-        self.indices: Iterator[Any] = iter(())
-
-    def start(self, num_yielded: int) -> None:
-        plan = self._plan
-        if num_yielded > len(plan):
-            raise _behind_the_end(len(plan), num_yielded)
-        batch: Callable[[int], Any] = plan.rows if self._as_arrays else plan.__getitem__
-        self.indices = map(batch, range(num_yielded, len(plan)))
-
-    def state(self) -> dict[str, Any]:
-        return {"epoch": self.epoch}
 
 
 class _Seeded:
@@ -194,7 +166,7 @@ class _Seeded:
         order = torch.randperm(num_rows, generator=generator).numpy()
         num_batches = num_rows // size if drop_last else -(-num_rows // size)
         if num_yielded > num_batches:
-            raise _behind_the_end(num_batches, num_yielded)
+            raise behind_the_end(num_batches, num_yielded)
         for start in range(num_yielded * size, num_batches * size, size):
             rows = order[start : start + size]
             yield rows if self._as_arrays else rows.tolist()
@@ -296,13 +268,4 @@ def _generator_of(sampler: Any) -> torch.Generator | None:
 def _pass_over(indices: Iterator[Any], number: int) -> None:
     passed = sum(1 for _ in itertools.islice(indices, number))
     if passed < number:
-        raise _behind_the_end(passed, number)
-
-
-def _behind_the_end(found: int, expected: int) -> DataError:
-    return DataError(
-        "the state was saved behind the end of this epoch",
-        found=f"{found} batches",
-        expected=f"at least {expected}",
-        fix="load a state of the same data and batch size",
-    )
+        raise behind_the_end(passed, number)
