@@ -74,6 +74,23 @@ class Tokenizer:
     ) -> EncodedColumn:
         """Encodes every row of a column, with the same row of a second column when there is one."""
 
+    def encode_padded(
+        self,
+        texts: list[str],
+        text_pair: list[str] | None,
+        recipe: Recipe,
+        *,
+        max_length: int,
+        truncation_side: str,
+        truncation_strategy: str,
+    ) -> dict[str, NDArray[Any]]:
+        """Encodes texts and pads them as a recipe says: int64 (B, T) by name.
+
+        Raises:
+            TypeError: A text is no `str`.
+            UnicodeEncodeError: A text holds a lone surrogate.
+        """
+
 @final
 class EncodedColumn:
     """A column after encoding: flat ids, row offsets; what nobody asked for is None."""

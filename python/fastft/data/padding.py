@@ -8,16 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import transformers
-
 from fastft import _fastft
 from fastft.data.ragged_column import RaggedColumn
 from fastft.data.rust_collator import RustCollator, gathered_columns, is_int64
+from fastft.data.stock_tokenizer import pads_as_stock, special_tokens
 
 if TYPE_CHECKING:
     from fastft.data.token_dataset import BatchReference, TokenDataset
-
-STOCK = transformers.PreTrainedTokenizerBase
 
 
 class RustPadding(RustCollator):
@@ -47,7 +44,7 @@ class RustPadding(RustCollator):
     def _settings(self) -> tuple[Any, ...]:
         hf = self.tokenizer
         how = (self.padding, self.max_length, self.pad_to_multiple_of, self.return_tensors)
-        if not _pads_as_stock(hf):
+        if not pads_as_stock(hf):
             return (*how, type(hf))
         names = hf.model_input_names
         return (
@@ -83,7 +80,7 @@ class RustPadding(RustCollator):
 
     def _unknown_tokenizer(self, dataset: TokenDataset) -> str | None:
         hf = self.tokenizer
-        if not _pads_as_stock(hf):
+        if not pads_as_stock(hf):
             return f"{type(hf).__name__} pads in its own way"
         if hf.padding_side not in ("left", "right"):
             return f"padding_side={hf.padding_side!r}"
@@ -139,20 +136,3 @@ class LabelPadding(RustPadding):
         if not is_int64(self.label_pad_token_id):
             return f"label_pad_token_id={self.label_pad_token_id!r}"
         return super()._unknown_option()
-
-
-def _pads_as_stock(hf: Any) -> bool:
-    kind = type(hf)
-    return getattr(kind, "pad", None) is STOCK.pad and getattr(kind, "_pad", None) is STOCK._pad
-
-
-def special_tokens(hf: Any) -> tuple[Any, ...]:
-    """What the ids of special tokens follow from; asking for the ids themselves takes much longer.
-
-    A token that is there keeps its id; one that is added later makes the vocabulary larger.
-    """
-    state = hf.__dict__
-    named = state.get("_special_tokens_map")
-    if named is None:
-        return (hf.pad_token_id, *hf.all_special_ids, len(hf))
-    return (tuple(named.values()), tuple(state.get("_extra_special_tokens", ())), len(hf))

@@ -18,6 +18,7 @@ import numpy as np
 from fastft.data.python_tokenizer import PythonTokenizer
 from fastft.data.text_column import Texts, as_arrow
 from fastft.data.token_batch import TokenBatch
+from fastft.data.tokenizer_call import PaddedCall
 from fastft.data.tokenizer_route import (
     TokenizerFallbackWarning,
     choose_route,
@@ -29,7 +30,7 @@ from fastft.errors import ConfigurationError, DataError, ModelNotFoundError, Tok
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from transformers import PreTrainedTokenizerBase
+    from transformers import BatchEncoding, PreTrainedTokenizerBase
 
     from fastft import _fastft
 
@@ -72,6 +73,7 @@ class Tokenizer:
         self._python = python
         self._rust = rust
         self._explanation = explanation
+        self._padded = PaddedCall(hf, rust)
 
     @classmethod
     def from_hf(cls, tokenizer: PreTrainedTokenizerBase | str | Path | Tokenizer) -> Tokenizer:
@@ -179,6 +181,33 @@ class Tokenizer:
         return encode_in_rust(
             self._rust, text_column, pair_column, num_threads=num_threads, **options
         )
+
+    def __call__(self, text: Any, text_pair: Any = None, **options: Any) -> BatchEncoding:
+        """Does what the tokenizer of transformers does when it is called, with its arguments.
+
+        A list of strings with `padding`, `truncation` and `return_tensors="pt"` is encoded and
+        padded in one step of Rust; that batch has no `encodings`. Any other call is handed on.
+
+        Args:
+            text: A list of strings, or whatever else transformers takes.
+            text_pair: The second texts.
+            **options: Further arguments of the call.
+
+        Returns:
+            The tensors by name, int64 (B, T).
+
+        Raises:
+            DataError: A text is not valid Unicode.
+
+        Example:
+            >>> tokenizer = Tokenizer.from_hf("bert-base-uncased")  # doctest: +SKIP
+            >>> batch = tokenizer(["a", "a b"], padding=True, truncation=True,  # doctest: +SKIP
+            ...                   return_tensors="pt")
+        """
+        batch = self._padded.batch(text, text_pair, options)
+        if batch is not None:
+            return batch
+        return self.hf(text, text_pair, **options)
 
     def explain(self) -> str:
         """Says which route encodes, and why."""

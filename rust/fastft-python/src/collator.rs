@@ -125,6 +125,16 @@ impl PyRecipe {
     }
 }
 
+impl PyRecipe {
+    /// How the rows of a padded batch are padded.
+    pub(crate) fn padding(&self) -> PyResult<&Padding> {
+        match &self.0 {
+            Recipe::Padded(recipe) => Ok(&recipe.padding),
+            Recipe::Flattened(_) => Err(PyValueError::new_err("this recipe pads nothing")),
+        }
+    }
+}
+
 /// The positions of a loss in Python: their places, and the label of each.
 type PyLossPositions = (Py<PyArray1<i64>>, Py<PyArray1<i64>>);
 

@@ -14,6 +14,12 @@ type TextBuffers = (Py<PyArray1<u8>>, Py<PyArray1<i64>>);
 /// surrogate.
 #[pyfunction]
 pub(crate) fn text_buffers(py: Python<'_>, texts: &Bound<'_, PyList>) -> PyResult<TextBuffers> {
+    let (bytes, offsets) = text_bytes(texts)?;
+    Ok((array(py, bytes), array(py, offsets)))
+}
+
+/// The same, for Rust.
+pub(crate) fn text_bytes(texts: &Bound<'_, PyList>) -> PyResult<(Vec<u8>, Vec<i64>)> {
     let mut bytes = Vec::new();
     let mut offsets = Vec::with_capacity(texts.len() + 1);
     offsets.push(0);
@@ -21,5 +27,5 @@ pub(crate) fn text_buffers(py: Python<'_>, texts: &Bound<'_, PyList>) -> PyResul
         bytes.extend_from_slice(text.cast::<PyString>()?.to_str()?.as_bytes());
         offsets.push(i64::try_from(bytes.len())?);
     }
-    Ok((array(py, bytes), array(py, offsets)))
+    Ok((bytes, offsets))
 }

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::AtomicBool;
 
+use fastft_core::collator::pad_texts;
 use fastft_core::tokenizer::{
     EncodeOptions, EncodedColumn, LoadOptions, TextColumn, Tokenizer, TruncationSide,
     TruncationStrategy, TypeIds,
@@ -9,9 +10,12 @@ use fastft_core::tokenizer::{
 use numpy::{PyArray1, PyArray2, PyReadonlyArray1};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList};
 
 use crate::array::{array, matrix, slice};
+use crate::collator::{PyRecipe, batch_arrays};
 use crate::enter::{enter, enter_interruptibly};
+use crate::text_column::text_bytes;
 
 /// From this many bytes of text on, encoding may take so long that somebody gives up.
 const LONG: i64 = 1 << 18;
@@ -130,6 +134,48 @@ impl PyTokenizer {
             enter_interruptibly(py, encode)?
         };
         PyEncodedColumn::new(py, encoded, &options)
+    }
+
+    /// Encodes a list of `str`, with the same row of a second list when there is one, and pads it as a
+    /// recipe says: arrays by name.
+    #[pyo3(signature = (texts, text_pair, recipe, *, max_length, truncation_side, truncation_strategy))]
+    #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
+    fn encode_padded<'py>(
+        &self,
+        py: Python<'py>,
+        texts: &Bound<'py, PyList>,
+        text_pair: Option<&Bound<'py, PyList>>,
+        recipe: &PyRecipe,
+        max_length: usize,
+        truncation_side: &str,
+        truncation_strategy: &str,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let options = EncodeOptions {
+            max_length: Some(max_length),
+            truncation_side: parse_truncation_side(truncation_side)?,
+            truncation_strategy: parse_truncation_strategy(truncation_strategy)?,
+            ..EncodeOptions::default()
+        };
+        let padding = recipe.padding()?;
+        let texts = text_bytes(texts)?;
+        let text_pair = text_pair.map(text_bytes).transpose()?;
+        let batch = |stop: &AtomicBool| {
+            let text = TextColumn::new(&texts.0, &texts.1)?;
+            let pair = text_pair.as_ref();
+            let pair = pair.map(|(bytes, offsets)| TextColumn::new(bytes, offsets));
+            let pair = pair.transpose()?;
+            let encoded = self
+                .tokenizer
+                .encode_until(stop, &text, pair.as_ref(), &options)?;
+            pad_texts(&encoded, padding)
+        };
+        let num_bytes = texts.0.len() + text_pair.as_ref().map_or(0, |pair| pair.0.len());
+        let batch = if (num_bytes as u64) < LONG.unsigned_abs() {
+            enter(py, || batch(&AtomicBool::new(false)))?
+        } else {
+            enter_interruptibly(py, batch)?
+        };
+        batch_arrays(py, batch, &[])
     }
 }
 

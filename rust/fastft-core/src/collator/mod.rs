@@ -13,6 +13,7 @@ mod labels;
 mod loss_positions;
 mod masking;
 mod padding;
+mod texts;
 
 use std::ops::Range;
 
@@ -25,6 +26,7 @@ pub use labels::{LabelColumn, LabelWidth, Labels};
 pub use loss_positions::{LossPositions, Predicts, loss_positions};
 pub use masking::Masking;
 pub use padding::{Padding, PaddingSide, Width};
+pub use texts::pad_texts;
 
 /// The label that no loss counts.
 pub const IGNORE_INDEX: i64 = -100;
