@@ -315,3 +315,21 @@ def test_the_raw_face_names_what_is_wrong() -> None:
     with pytest.raises(fastft.DataError):
         loader.take(float("nan"))
     assert loader.num_outstanding == 0
+
+
+def test_a_ctrl_c_while_indices_are_drawn_comes_at_once(dataset: TokenDataset) -> None:
+    """It does not wait for the batches that were drawn before."""
+
+    def indices() -> Any:
+        yield from range(4)
+        raise KeyboardInterrupt
+
+    class Sampler(torch.utils.data.Sampler[int]):
+        def __iter__(self) -> Any:
+            return indices()
+
+    loader = DataLoader(
+        dataset, 2, sampler=Sampler(), collate_fn=DataCollatorWithPadding(HF), num_workers=2
+    )
+    with pytest.raises(KeyboardInterrupt):
+        next(iter(loader))

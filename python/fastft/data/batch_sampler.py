@@ -23,7 +23,7 @@ from fastft import _fastft
 from fastft.data.batch_plan import BatchPlan, RepeatedBatch
 from fastft.data.batch_settings import POLICIES, WINDOW, BatchSettings
 from fastft.data.batch_shard import BatchShard
-from fastft.data.lengths import checked_lengths, too_long
+from fastft.data.lengths import checked_lengths, lengths_digest, too_long
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sized
@@ -119,6 +119,7 @@ class BatchSampler(torch.utils.data.Sampler[list[int]]):
         self.seed = seed
         self.epoch = 0
         self._lengths = checked_lengths(lengths_or_dataset) if self.settings.by_length else None
+        self._source = lengths_or_dataset if self.settings.by_length else None
         self.num_examples = len(lengths_or_dataset)
         self._fingerprint: tuple[int, str] | None = None
         self._cached: tuple[int, int, BatchPlan] | None = None
@@ -198,7 +199,9 @@ class BatchSampler(torch.utils.data.Sampler[list[int]]):
         known = {"num_examples": self.num_examples, "seed": self.seed, **asdict(self.settings)}
         digest = hashlib.blake2b(json.dumps(known, default=int).encode(), digest_size=8)
         if self._lengths is not None:
-            digest.update(np.ascontiguousarray(self._lengths, "<u4").data)
+            # A dataset hashes its lengths once for all.
+            known_digest = getattr(self._source, "lengths_digest", None)
+            digest.update(known_digest or lengths_digest(self._lengths))
         self._fingerprint = (self.seed, digest.hexdigest())
         return self._fingerprint[1]
 
@@ -224,7 +227,8 @@ class BatchSampler(torch.utils.data.Sampler[list[int]]):
         return f"BatchSampler({self.num_examples} examples, {text})"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_cached": None}  # a plan is made again faster than it is read
+        # A plan is made again faster than it is read.
+        return {**self.__dict__, "_cached": None, "_source": None}
 
     def _cut_order(self, epoch: int) -> BatchPlan:
         if self.policy == "sequential":

@@ -13,6 +13,7 @@ import hashlib
 import json
 import operator
 import warnings
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -32,6 +33,7 @@ from fastft.data.columns import (
     rust_columns,
 )
 from fastft.data.encoded_slices import row_lengths
+from fastft.data.lengths import lengths_digest
 from fastft.data.token_cache import TokenCacheWarning, discard
 from fastft.data.token_constructors import TokenConstructors
 from fastft.data.token_shards import damaged, open_shards
@@ -242,10 +244,15 @@ class TokenDataset(TokenConstructors, torch.utils.data.Dataset[dict[str, Any]]):
         It tells one data set from another without reading them; equal ids are not proved by it.
         """
         if self._fingerprint is None:
-            digest = hashlib.blake2b(self.lengths.data, digest_size=8)
+            digest = hashlib.blake2b(self.lengths_digest, digest_size=8)
             digest.update(self._ids[:1024].tobytes())
             self._fingerprint = digest.hexdigest()
         return self._fingerprint
+
+    @cached_property
+    def lengths_digest(self) -> bytes:
+        """A hash of the lengths of all rows, which takes a while for millions."""
+        return lengths_digest(self.lengths)
 
     def __len__(self) -> int:
         return len(self.row_offsets) - 1
