@@ -102,7 +102,10 @@ class ThreadedIterator(RustIterator):
             raise StopIteration
         rows, is_in_work = self._ahead.popleft()
         if isinstance(rows, Exception):
-            raise rows
+            try:
+                raise rows
+            finally:
+                del rows  # it knows this frame: together they would keep the threads alive
         batch = self._taken(rows) if is_in_work else None
         return self._pinned(self._collate_fn(rows) if batch is None else batch)
 
