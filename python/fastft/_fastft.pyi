@@ -359,6 +359,41 @@ class Batches:
             without and with padding.
         """
 
+def cross_entropy(
+    logits: NDArray[Any],
+    labels: NDArray[np.int64],
+    *,
+    gradient: NDArray[Any] | None = None,
+    format: str = "float32",
+    ignore_index: int = -100,
+    class_weight: NDArray[np.float64] | None = None,
+    row_weight: NDArray[np.float64] | None = None,
+    label_smoothing: float = 0.0,
+    z_loss: float = 0.0,
+    softcap: float | None = None,
+    logit_scale: float = 1.0,
+    gradient_factor: float = 1.0,
+    statistics: bool = False,
+    num_threads: int = 1,
+    simd: str | None = None,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
+    """Softmax cross entropy of the rows of `logits`, shape (N, V), rows contiguous.
+
+    Args:
+        gradient: Where the gradient goes; the same array for in place, None for the loss alone.
+        format: "float32", "float64", or what the bits of uint16 arrays mean: "bfloat16", "float16".
+        simd: "scalar", "avx2" or "avx512"; None for what `FASTFT_SIMD` says, else the best.
+
+    Returns:
+        Loss, log-sum-exp, entropy and correctness of each row; the last two with `statistics`.
+
+    Raises:
+        LabelError: A label is neither a class nor `ignore_index`; nothing was written.
+    """
+
+def simd_level() -> str:
+    """The vector instructions in use: "scalar", "avx2" or "avx512"."""
+
 def pack(
     lengths: NDArray[np.uint32], max_length: int, *, drop_overlong: bool = False
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -222,6 +222,33 @@ pub enum Error {
         most: usize,
     },
 
+    /// A label is neither a class nor the one that is ignored.
+    #[error("label {label} is not among the {num_classes} classes, and not ignored")]
+    LabelOutOfRange {
+        /// The row of the label.
+        row: usize,
+        /// The label.
+        label: i64,
+        /// How many classes there are.
+        num_classes: usize,
+    },
+
+    /// Rows that would be written to share memory.
+    #[error("rows of {width} logits that begin {stride} apart overlap")]
+    RowsOverlap {
+        /// The width of a row.
+        width: usize,
+        /// From the beginning of a row to that of the next.
+        stride: usize,
+    },
+
+    /// Vector instructions that nobody knows, or that this processor does not have.
+    #[error("this processor has no vector instructions {name:?}")]
+    NoSuchSimd {
+        /// The name asked for.
+        name: String,
+    },
+
     /// Somebody asked for the work to stop.
     #[error("the work was interrupted")]
     Interrupted,
@@ -271,6 +298,7 @@ impl Error {
             | Self::IdOutOfRange { row, .. }
             | Self::TypeIdTooLarge { row, .. }
             | Self::LabelsDoNotFit { row, .. }
+            | Self::LabelOutOfRange { row, .. }
             | Self::RowTooLong { row, .. }
             | Self::AboveLimit { row, .. } => Some(*row),
             _ => None,

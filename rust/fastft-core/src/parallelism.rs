@@ -40,8 +40,7 @@ pub fn default_num_threads() -> usize {
 ///
 /// # Errors
 ///
-/// [`Error::Zero`] for zero threads, [`Error::NoThreads`] when the system gives none, and
-/// otherwise the first error, in the order of the ranges, that `work` returned.
+/// Those of [`map_parts`].
 pub fn map_ranges<T, F>(
     num_threads: Option<usize>,
     ranges: Vec<Range<usize>>,
@@ -51,22 +50,37 @@ where
     T: Send,
     F: Fn(Range<usize>) -> Result<T> + Send + Sync,
 {
+    map_parts(num_threads, ranges, work)
+}
+
+/// [`map_ranges`] for parts of any kind: rows that are written to, for example.
+///
+/// # Errors
+///
+/// [`Error::Zero`] for zero threads, [`Error::NoThreads`] when the system gives none, and
+/// otherwise the first error, in the order of the parts, that `work` returned.
+pub fn map_parts<P, T, F>(num_threads: Option<usize>, parts: Vec<P>, work: F) -> Result<Vec<T>>
+where
+    P: Send,
+    T: Send,
+    F: Fn(P) -> Result<T> + Send + Sync,
+{
     let num_threads = match num_threads {
         Some(0) => {
             return Err(Error::Zero {
                 name: "num_threads",
             });
         }
-        // Counting the cores reads files of the system: that takes longer than a small range.
-        _ if ranges.len() < 2 => 1,
+        // Counting the cores reads files of the system: that takes longer than a small part.
+        _ if parts.len() < 2 => 1,
         Some(some) => some,
         None => default_num_threads(),
     };
     if num_threads == 1 {
-        return ranges.into_iter().map(work).collect();
+        return parts.into_iter().map(work).collect();
     }
     let results: Vec<Result<T>> =
-        pool(num_threads)?.install(|| ranges.into_par_iter().map(work).collect());
+        pool(num_threads)?.install(|| parts.into_par_iter().map(work).collect());
     results.into_iter().collect()
 }
 

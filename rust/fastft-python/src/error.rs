@@ -29,10 +29,13 @@ fn class(error: &Error) -> &'static str {
         | Error::TooManyExamples { .. }
         | Error::AboveMost { .. }
         | Error::BatchTooLarge { .. }
+        | Error::NoSuchSimd { .. }
+        | Error::RowsOverlap { .. }
         | Error::Zero { .. } => "ConfigurationError",
         Error::NoSuchColumn { .. } | Error::WrongColumn { .. } | Error::LabelsDoNotFit { .. } => {
             "ColumnError"
         }
+        Error::LabelOutOfRange { .. } => "LabelError",
         Error::DamagedBlock { .. } => "DamagedFileError",
         Error::InvalidUtf8 { .. }
         | Error::TextTooLong { .. }

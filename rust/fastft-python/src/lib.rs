@@ -10,6 +10,7 @@ mod column;
 mod data_loader;
 mod enter;
 mod error;
+mod loss;
 mod packing;
 mod text_column;
 mod token_dataset;
@@ -26,6 +27,8 @@ mod _fastft {
     use super::collator::{PyLabels, PyRecipe, loss_positions};
     #[pymodule_export]
     use super::data_loader::PyDataLoader;
+    #[pymodule_export]
+    use super::loss::{cross_entropy, simd_level};
     #[pymodule_export]
     use super::packing::pack;
     #[pymodule_export]

@@ -1,0 +1,293 @@
+//! The passes over one row: maximum, exponentials with their sums, gradient.
+//!
+//! `work` is the row in float32: the row itself where it is float32 and may be overwritten, else a
+//! row beside it that stays in the cache. What does not fill sixteen lanes is padded so that it adds
+//! nothing: with minus infinity below a maximum and an exponential, with 0 in a sum.
+
+use super::format::Format;
+use super::lanes::{Lanes, WIDTH};
+
+/// Sums are float32 within a block and float64 beyond, so that their error does not grow with the
+/// vocabulary.
+const BLOCK: usize = 2048;
+
+/// How logits are shaped before the softmax.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shape {
+    pub(super) scale: f32,
+    pub(super) softcap: Option<f32>,
+}
+
+impl Shape {
+    #[expect(clippy::float_cmp, reason = "exactly 1 changes nothing")]
+    pub(super) fn is_plain(self) -> bool {
+        self.scale == 1.0 && self.softcap.is_none()
+    }
+
+    #[inline(always)]
+    fn apply<L: Lanes>(self, lanes: L, values: L::Vector) -> L::Vector {
+        let scaled = lanes.mul(values, lanes.splat(self.scale));
+        let Some(cap) = self.softcap else {
+            return scaled;
+        };
+        let cap = lanes.splat(cap);
+        lanes.mul(cap, lanes.tanh(lanes.div(scaled, cap)))
+    }
+}
+
+/// The first elements of sixteen, the others as `fill`.
+#[inline(always)]
+fn padded<T: Copy>(tail: &[T], fill: T) -> [T; WIDTH] {
+    let mut lanes = [fill; WIDTH];
+    for (lane, &value) in lanes.iter_mut().zip(tail) {
+        *lane = value;
+    }
+    lanes
+}
+
+#[inline(always)]
+fn unpad<T: Copy>(lanes: &[T; WIDTH], tail: &mut [T]) {
+    for (value, &lane) in tail.iter_mut().zip(lanes) {
+        *value = lane;
+    }
+}
+
+/// The maximum; NaN counts as nothing, and comes back with the exponentials.
+#[inline(always)]
+pub(super) fn maximum<L: Lanes>(lanes: L, work: &[f32]) -> f32 {
+    let (vectors, tail) = work.as_chunks::<WIDTH>();
+    let (fours, singles) = vectors.as_chunks::<4>();
+    let lowest = lanes.splat(f32::NEG_INFINITY);
+    // NaN may only ever be the first operand.
+    let rest = lanes.max(lanes.load(&padded(tail, f32::NEG_INFINITY)), lowest);
+    // Four maxima, because each waits for the one before.
+    let mut max = [rest; 4];
+    for four in fours {
+        for (max, vector) in max.iter_mut().zip(four) {
+            *max = lanes.max(lanes.load(vector), *max);
+        }
+    }
+    let [mut max, others @ ..] = max;
+    for other in others {
+        max = lanes.max(other, max);
+    }
+    for vector in singles {
+        max = lanes.max(lanes.load(vector), max);
+    }
+    lanes.largest(max)
+}
+
+/// Shapes `work` where it lies and gives its maximum.
+#[inline(always)]
+pub(super) fn shape_in_place<L: Lanes>(lanes: L, work: &mut [f32], shape: Shape) -> f32 {
+    if !shape.is_plain() {
+        let (vectors, tail) = work.as_chunks_mut::<WIDTH>();
+        for vector in vectors {
+            let shaped = shape.apply(lanes, lanes.load(vector));
+            lanes.store(shaped, vector);
+        }
+        let mut last = padded(tail, 0.0);
+        let shaped = shape.apply(lanes, lanes.load(&last));
+        lanes.store(shaped, &mut last);
+        unpad(&last, tail);
+    }
+    maximum(lanes, work)
+}
+
+/// Widens a row into `work`, shapes it and gives its maximum; both have the same length.
+#[inline(always)]
+pub(super) fn widen<F: Format, L: Lanes>(
+    lanes: L,
+    row: &[F::Bits],
+    work: &mut [f32],
+    shape: Shape,
+) -> f32 {
+    let is_plain = shape.is_plain();
+    let (from, from_tail) = row.as_chunks::<WIDTH>();
+    let (to, to_tail) = work.as_chunks_mut::<WIDTH>();
+    let mut max = lanes.splat(f32::NEG_INFINITY);
+    for (from, to) in from.iter().zip(to) {
+        let mut values = F::widen(lanes, from);
+        if !is_plain {
+            values = shape.apply(lanes, values);
+        }
+        max = lanes.max(values, max);
+        lanes.store(values, to);
+    }
+    let mut last = [0.0; WIDTH];
+    let values = F::widen(lanes, &padded(from_tail, F::Bits::default()));
+    lanes.store(shape.apply(lanes, values), &mut last);
+    unpad(&last, to_tail);
+    let rest = to_tail.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    lanes.largest(max).max(rest)
+}
+
+/// `sum exp(work - max)`; with `keep` the exponentials take the place of `work`.
+#[inline(always)]
+pub(super) fn exponentials<L: Lanes>(lanes: L, work: &mut [f32], max: f32, keep: bool) -> f64 {
+    let shift = lanes.splat(max);
+    let mut total = 0.0;
+    for block in work.chunks_mut(BLOCK) {
+        let (vectors, tail) = block.as_chunks_mut::<WIDTH>();
+        let mut sum = lanes.splat(0.0);
+        for vector in vectors {
+            let exp = lanes.exp(lanes.sub(lanes.load(vector), shift));
+            sum = lanes.add(sum, exp);
+            if keep {
+                lanes.store(exp, vector);
+            }
+        }
+        if !tail.is_empty() {
+            let mut last = padded(tail, f32::NEG_INFINITY);
+            let exp = lanes.exp(lanes.sub(lanes.load(&last), shift));
+            // Where the maximum itself is minus infinity the padding is NaN, as the row is.
+            sum = lanes.add(sum, exp);
+            lanes.store(exp, &mut last);
+            if keep {
+                unpad(&last, tail);
+            }
+        }
+        total += f64::from(lanes.total(sum));
+    }
+    total
+}
+
+/// `sum exp(d) d` and `sum w d` for `d = work - max`; without weights `w` is 1.
+#[inline(always)]
+pub(super) fn further_sums<L: Lanes>(
+    lanes: L,
+    work: &[f32],
+    max: f32,
+    weights: &[f32],
+) -> (f64, f64) {
+    let shift = lanes.splat(max);
+    let (mut exp_times, mut weighted) = (0.0, 0.0);
+    for (index, block) in work.chunks(BLOCK).enumerate() {
+        let weights = weights.get(index * BLOCK..).unwrap_or_default();
+        let (mut times, mut all) = (lanes.splat(0.0), lanes.splat(0.0));
+        let (vectors, tail) = block.as_chunks::<WIDTH>();
+        let (weight_vectors, weight_tail) = weights.as_chunks::<WIDTH>();
+        for (place, vector) in vectors.iter().enumerate() {
+            let below = lanes.sub(lanes.load(vector), shift);
+            times = lanes.add(times, entropy_term(lanes, below));
+            let weighted = match weight_vectors.get(place) {
+                Some(weight) => lanes.mul(lanes.load(weight), below),
+                None => below,
+            };
+            all = lanes.add(all, weighted);
+        }
+        exp_times += f64::from(lanes.total(times));
+        weighted += f64::from(lanes.total(all));
+        if !tail.is_empty() {
+            let last = lanes.sub(lanes.load(&padded(tail, f32::NEG_INFINITY)), shift);
+            exp_times += f64::from(lanes.total(entropy_term(lanes, last)));
+            for (place, &value) in tail.iter().enumerate() {
+                let weight = weight_tail.get(place).copied().unwrap_or(1.0);
+                weighted += f64::from(weight) * (f64::from(value) - f64::from(max));
+            }
+        }
+    }
+    (exp_times, weighted)
+}
+
+/// `exp(d) d`, 0 where `d` is minus infinity.
+#[inline(always)]
+fn entropy_term<L: Lanes>(lanes: L, below: L::Vector) -> L::Vector {
+    let held = lanes.max(lanes.splat(-100.0), below);
+    lanes.mul(lanes.exp(below), held)
+}
+
+/// Exponentials become the gradient: `exp * softmax - each`.
+#[inline(always)]
+pub(super) fn spread_in_place<L: Lanes>(lanes: L, work: &mut [f32], softmax: f32, each: f32) {
+    let (factor, less) = (lanes.splat(softmax), lanes.splat(-each));
+    let (vectors, tail) = work.as_chunks_mut::<WIDTH>();
+    for vector in vectors {
+        let gradient = lanes.mul_add(lanes.load(vector), factor, less);
+        lanes.store(gradient, vector);
+    }
+    let mut last = padded(tail, 0.0);
+    lanes.store(lanes.mul_add(lanes.load(&last), factor, less), &mut last);
+    unpad(&last, tail);
+}
+
+/// The same into another row, in its format.
+#[inline(always)]
+pub(super) fn spread<F: Format, L: Lanes>(
+    lanes: L,
+    work: &[f32],
+    gradient: &mut [F::Bits],
+    softmax: f32,
+    each: f32,
+) {
+    let (factor, less) = (lanes.splat(softmax), lanes.splat(-each));
+    let (from, from_tail) = work.as_chunks::<WIDTH>();
+    let (to, to_tail) = gradient.as_chunks_mut::<WIDTH>();
+    for (from, to) in from.iter().zip(to) {
+        F::narrow(lanes, lanes.mul_add(lanes.load(from), factor, less), to);
+    }
+    let last = lanes.mul_add(lanes.load(&padded(from_tail, 0.0)), factor, less);
+    let mut narrow = [F::Bits::default(); WIDTH];
+    F::narrow(lanes, last, &mut narrow);
+    unpad(&narrow, to_tail);
+}
+
+/// What the gradient of a row with a softcap or with weights is made of.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bent<'a> {
+    /// Where `work` holds shaped logits, their maximum; None where it holds exponentials.
+    pub(super) max: Option<f32>,
+    pub(super) softmax: f32,
+    pub(super) each: f32,
+    pub(super) softcap: Option<f32>,
+    /// Class weights; empty for none.
+    pub(super) weights: &'a [f32],
+}
+
+/// The gradient where it takes more than a product: in place of `work`.
+#[inline(always)]
+pub(super) fn spread_bent<L: Lanes>(lanes: L, work: &mut [f32], bent: Bent<'_>) {
+    let (vectors, tail) = work.as_chunks_mut::<WIDTH>();
+    let (weights, weight_tail) = bent.weights.as_chunks::<WIDTH>();
+    for (place, vector) in vectors.iter_mut().enumerate() {
+        let weight = weights.get(place).copied().unwrap_or([1.0; WIDTH]);
+        let gradient = bent.gradient(lanes, lanes.load(vector), &weight);
+        lanes.store(gradient, vector);
+    }
+    let weight = padded(weight_tail, 1.0);
+    let mut last = padded(tail, 0.0);
+    let gradient = bent.gradient(lanes, lanes.load(&last), &weight);
+    lanes.store(gradient, &mut last);
+    unpad(&last, tail);
+}
+
+impl Bent<'_> {
+    #[inline(always)]
+    fn gradient<L: Lanes>(&self, lanes: L, values: L::Vector, weight: &[f32; WIDTH]) -> L::Vector {
+        let exp = match self.max {
+            Some(max) => lanes.exp(lanes.sub(values, lanes.splat(max))),
+            None => values,
+        };
+        let even = lanes.mul(lanes.load(weight), lanes.splat(-self.each));
+        let gradient = lanes.mul_add(exp, lanes.splat(self.softmax), even);
+        let Some(cap) = self.softcap else {
+            return gradient;
+        };
+        let share = lanes.div(values, lanes.splat(cap));
+        let slope = lanes.sub(lanes.splat(1.0), lanes.mul(share, share));
+        lanes.mul(gradient, slope)
+    }
+}
+
+/// Float32 to the format of the gradient.
+#[inline(always)]
+pub(super) fn narrow<F: Format, L: Lanes>(lanes: L, work: &[f32], gradient: &mut [F::Bits]) {
+    let (from, from_tail) = work.as_chunks::<WIDTH>();
+    let (to, to_tail) = gradient.as_chunks_mut::<WIDTH>();
+    for (from, to) in from.iter().zip(to) {
+        F::narrow(lanes, lanes.load(from), to);
+    }
+    for (from, to) in from_tail.iter().zip(to_tail) {
+        *to = F::narrow_one(*from);
+    }
+}
