@@ -38,6 +38,9 @@ if TYPE_CHECKING:
         TokenizerError,
     )
     from fastft.finetuned import FinetunedModel
+    from fastft.modeling.losses.cross_entropy import cross_entropy
+    from fastft.modeling.losses.linear_cross_entropy import linear_cross_entropy
+    from fastft.modeling.losses.module import LinearCrossEntropy
     from fastft.result import FinetuneResult
     from fastft.training import (
         Seq2SeqTrainer,
@@ -65,6 +68,7 @@ __all__ = [
     "FinetunedModel",
     "InternalError",
     "LabelError",
+    "LinearCrossEntropy",
     "ModelNotFoundError",
     "NonFiniteLossError",
     "OutputError",
@@ -79,7 +83,9 @@ __all__ = [
     "TrainingArguments",
     "__version__",
     "check",
+    "cross_entropy",
     "finetune",
+    "linear_cross_entropy",
     "load",
     "pack",
 ]
@@ -95,6 +101,7 @@ _MODULES = {
     "DataLoader": "fastft.data.dataloader",
     "FinetuneResult": "fastft.result",
     "FinetunedModel": "fastft.finetuned",
+    "LinearCrossEntropy": "fastft.modeling.losses.module",
     "PackPlan": "fastft.data.packing",
     "RepeatedBatch": "fastft.data.batch_plan",
     "Seq2SeqTrainer": "fastft.training",
@@ -105,7 +112,9 @@ _MODULES = {
     "TrainingArguments": "fastft.training",
     "__version__": "fastft._fastft",
     "check": "fastft.api",
+    "cross_entropy": "fastft.modeling.losses.cross_entropy",
     "finetune": "fastft.api",
+    "linear_cross_entropy": "fastft.modeling.losses.linear_cross_entropy",
     "load": "fastft.api",
     "pack": "fastft.data.packing",
 }

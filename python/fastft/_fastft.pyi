@@ -379,10 +379,9 @@ def cross_entropy(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
     """Softmax cross entropy of the rows of `logits`, shape (N, V), rows contiguous.
 
-    Args:
-        gradient: Where the gradient goes; the same array for in place, None for the loss alone.
-        format: "float32", "float64", or what the bits of uint16 arrays mean: "bfloat16", "float16".
-        simd: "scalar", "avx2" or "avx512"; None for what `FASTFT_SIMD` says, else the best.
+    The gradient goes to `gradient`, which may be `logits`; None asks for the loss alone. `format`
+    is "float32", "float64", or what the bits of uint16 arrays mean: "bfloat16", "float16". `simd`
+    is "scalar", "avx2" or "avx512"; None for what `FASTFT_SIMD` says, else the best.
 
     Returns:
         Loss, log-sum-exp, entropy and correctness of each row; the last two with `statistics`.

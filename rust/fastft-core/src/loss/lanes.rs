@@ -25,10 +25,10 @@ const EXP: [f32; 6] = [
 /// Coefficients of `tanh` up to 0.625 (Cephes, `tanhf`).
 const TANH: [f32; 5] = [
     -5.704_988_7e-3,
-    2.063_908_9e-2,
+    2.063_909e-2,
     -5.373_971_6e-2,
     1.333_144_2e-1,
-    -3.333_328_2e-1,
+    -3.333_328e-1,
 ];
 
 /// The operations of one kind of processor. A value of the type says that the processor has them.

@@ -136,7 +136,6 @@ pub(super) fn from_bf16(bits: u16) -> f32 {
 
 /// The nearest bfloat16, ties to even; NaN stays NaN.
 #[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "the upper half is left")]
 pub(super) fn to_bf16(value: f32) -> u16 {
     let bits = value.to_bits();
     if value.is_nan() {

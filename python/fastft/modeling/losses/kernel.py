@@ -1,0 +1,104 @@
+"""The Rust kernel on tensors of the CPU."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from fastft import _fastft
+from fastft.modeling.losses.reference import Rows
+
+if TYPE_CHECKING:
+    from fastft.modeling.losses.settings import Settings
+
+FORMATS = {
+    torch.float32: "float32",
+    torch.bfloat16: "bfloat16",
+    torch.float16: "float16",
+    torch.float64: "float64",
+}
+
+
+def is_plain(*tensors: torch.Tensor | None) -> bool:
+    """Whether all are ordinary tensors on the CPU, whose memory Rust may look at."""
+    plain = (torch.Tensor, torch.nn.Parameter)
+    return all(
+        one is None
+        or (type(one) in plain and one.device.type == "cpu" and one.layout == torch.strided)
+        for one in tensors
+    )
+
+
+def has_rows(logits: torch.Tensor) -> bool:
+    """Whether the rows of (N, V) are contiguous and apart from each other."""
+    num_rows, width = logits.shape
+    steps = logits.stride()
+    return (width <= 1 or steps[1] == 1) and (num_rows <= 1 or steps[0] >= width)
+
+
+class RowKernel:
+    """The kernel with the options of one call."""
+
+    def __init__(self, settings: Settings, *, statistics: bool = False) -> None:
+        self.options: dict[str, Any] = {
+            "ignore_index": settings.ignore_index,
+            "label_smoothing": settings.label_smoothing,
+            "z_loss": settings.z_loss,
+            "softcap": settings.softcap,
+            "logit_scale": settings.logit_scale,
+            "class_weight": _float64(settings.class_weight),
+            "statistics": statistics,
+            "num_threads": torch.get_num_threads(),
+        }
+        self.statistics = statistics
+
+    def __call__(
+        self,
+        logits: torch.Tensor,
+        labels: torch.Tensor,
+        *,
+        gradient: torch.Tensor | None = None,
+        row_weight: torch.Tensor | None = None,
+        factor: float = 1.0,
+    ) -> Rows:
+        """Losses of rows (N, V), each times its `row_weight`.
+
+        Args:
+            logits: Rows as `has_rows` wants them.
+            labels: int64 (N,).
+            gradient: Where the gradient of the losses goes, times `factor`; may be `logits`.
+            row_weight: (N,).
+            factor: What the gradient is multiplied by.
+
+        Returns:
+            float64 (N,) each, except `is_correct`.
+
+        Raises:
+            LabelError: A label is out of range; nothing was written.
+        """
+        loss, lse, entropy, is_correct = _fastft.cross_entropy(
+            _array(logits),
+            labels.contiguous().numpy(),
+            gradient=None if gradient is None else _array(gradient),
+            format=FORMATS[logits.dtype],
+            row_weight=_float64(row_weight),
+            gradient_factor=factor,
+            **self.options,
+        )
+        rows = Rows(torch.from_numpy(loss), torch.from_numpy(lse))
+        if not self.statistics:
+            return rows
+        return rows._replace(
+            entropy=torch.from_numpy(entropy), is_correct=torch.from_numpy(is_correct)
+        )
+
+
+def _array(tensor: torch.Tensor) -> Any:
+    tensor = tensor.detach()
+    is_half = tensor.dtype in (torch.bfloat16, torch.float16)
+    return (tensor.view(torch.uint16) if is_half else tensor).numpy()
+
+
+def _float64(tensor: torch.Tensor | None) -> Any:
+    return None if tensor is None else tensor.detach().double().contiguous().numpy()

@@ -1,0 +1,319 @@
+"""Softmax cross entropy of a linear layer, without its logits: `fastft.linear_cross_entropy`.
+
+On the CPU the gradients are computed with the loss, chunk by chunk (`chunks.py`), and only scaled
+in backward; so the logits of a batch never exist as a whole. Rows without a label are not
+multiplied. Everything that this does not cover takes the plain way, logits and all.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from fastft.modeling.losses.choice import (
+    check_weights,
+    divisor_of,
+    finished,
+    once,
+    runs_rust,
+    small_mean,
+    stats_of,
+    upstream,
+    wrong,
+)
+from fastft.modeling.losses.chunks import CHUNK_TOKENS, Gradients, Linear, Plan, losses
+from fastft.modeling.losses.kernel import RowKernel, is_plain
+from fastft.modeling.losses.reference import Rows, reduced, row_losses
+from fastft.modeling.losses.settings import SMALL, Settings
+from fastft.modeling.losses.targets import Targets, targets_of
+
+ACCUM_DTYPES = {"auto": None, "float32": torch.float32, torch.float32: torch.float32}
+
+
+def linear_cross_entropy(
+    hidden: torch.Tensor,
+    weight: torch.Tensor,
+    labels: torch.Tensor,
+    *,
+    bias: torch.Tensor | None = None,
+    index: torch.Tensor | None = None,
+    token_weight: torch.Tensor | None = None,
+    class_weight: torch.Tensor | None = None,
+    ignore_index: int = -100,
+    shift: bool = False,
+    reduction: str = "mean",
+    denominator: int | float | torch.Tensor | None = None,
+    label_smoothing: float = 0.0,
+    z_loss: float = 0.0,
+    softcap: float | None = None,
+    logit_scale: float = 1.0,
+    chunk_tokens: int | None = None,
+    accum_dtype: Any = "auto",
+    backend: str = "auto",
+    return_stats: bool = False,
+) -> Any:
+    """Softmax cross entropy of `hidden @ weight.T + bias`, in float32 whatever their type.
+
+    Args:
+        hidden: (..., H).
+        weight: (V, H), of the same type. Under autocast both are cast as `F.linear` casts them.
+        labels: (...), int64 or int32; `ignore_index` for rows that do not count.
+        bias: (V,).
+        index: int64 (M,): the rows of the flattened `hidden` that count; then `labels` and
+            `token_weight` are (M,) too (`loss_index` and `loss_labels` of a batch). No row twice.
+        token_weight: A weight for each label.
+        class_weight: (V,), a weight for each class.
+        ignore_index: The label that does not count.
+        shift: Position t of hidden (B, T, H) predicts the label of t + 1.
+        reduction: "mean" divides by the weights of the labels that count and is 0 where none does;
+            "sum"; "none" gives a loss for each label, 0 where it does not count, and multiplies
+            once more in backward.
+        denominator: Divides the sum instead, for gradients that are accumulated.
+        label_smoothing: The share of the target that is spread evenly over the classes.
+        z_loss: The factor of the squared log-sum-exp, which is added to each loss.
+        softcap: Logits become `softcap * tanh(logits / softcap)`, after `logit_scale`.
+        logit_scale: What logits are multiplied by.
+        chunk_tokens: Rows whose logits are made at a time; None for 256.
+        accum_dtype: "auto" sums the weight gradient in its own type, `torch.float32` in that; in
+            half precision this takes a second array of its size and rounds less.
+        backend: "auto"; "rust" (CPU); "torch", the plain way.
+        return_stats: Whether to give `Stats` too.
+
+    Returns:
+        The loss, float32 (float64 for float64); with `return_stats` the loss and `Stats`.
+
+    Raises:
+        LabelError: A label is neither a class nor `ignore_index`.
+        ConfigurationError: An argument does not fit the others. In backward: the gradients of this
+            loss were used before.
+
+    Example:
+        >>> linear_cross_entropy(torch.zeros(2, 3), torch.ones(4, 3), torch.tensor([3, -100]))
+        tensor(1.3863)
+    """
+    if (
+        hidden.dtype == torch.float32 == weight.dtype
+        and hidden.dim() == 2
+        and hidden.shape[0] * weight.shape[0] < SMALL
+        and reduction == "mean"
+        and backend == "auto"
+        and index is token_weight is class_weight is denominator is softcap is None
+        and label_smoothing == z_loss == 0
+        and logit_scale == 1
+        and not (shift or return_stats or torch.compiler.is_compiling())
+        and is_plain(hidden, weight)
+        and (loss := _small(hidden, weight, bias, labels, ignore_index)) is not None
+    ):
+        return loss
+    settings = Settings(
+        *(ignore_index, reduction, denominator, label_smoothing, z_loss, softcap, logit_scale),
+        class_weight=class_weight,
+    )
+    plan = _plan(chunk_tokens, accum_dtype)
+    hidden, weight, bias = _under_autocast(hidden, weight, bias)
+    _check_layer(hidden, weight, bias, settings)
+    targets = targets_of(
+        *(hidden.shape[:-1], labels),
+        settings=settings,
+        shift=shift,
+        index=index,
+        token_weight=token_weight,
+    ).supervised(ignore_index)
+    if labels.device.type == "cpu":
+        targets.check(weight.shape[0], ignore_index, shift=shift)
+    rows = hidden.reshape(hidden.shape[:-1].numel(), hidden.shape[-1])
+    num_logits = targets.labels.numel() * weight.shape[0]
+    tensors = (hidden, weight, labels, bias, index, token_weight, class_weight)
+    if not runs_rust(backend, num_logits, hidden.dtype, *tensors):
+        return _plainly(rows, weight, bias, targets, settings, return_stats=return_stats)
+    run = _Run(targets, settings, plan, statistics=return_stats)
+    loss = run.apply(rows, weight, bias)
+    return (loss, stats_of(run.rows, targets, ignore_index)) if return_stats else loss
+
+
+def _small(
+    hidden: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    labels: torch.Tensor,
+    ignore_index: int,
+) -> Any:
+    try:
+        logits = F.linear(hidden, weight, bias)
+    except RuntimeError:
+        return None
+    return small_mean(logits, labels, ignore_index)
+
+
+def _plan(chunk_tokens: int | None, accum_dtype: Any) -> Plan:
+    if chunk_tokens is None:
+        chunk_tokens = CHUNK_TOKENS
+    if not isinstance(chunk_tokens, int) or chunk_tokens < 1:
+        raise wrong("chunk_tokens", repr(chunk_tokens), "a number of rows, at least 1, or None")
+    if accum_dtype not in ACCUM_DTYPES:
+        raise wrong("accum_dtype", repr(accum_dtype), "'auto' or torch.float32")
+    return Plan(chunk_tokens, ACCUM_DTYPES[accum_dtype])
+
+
+def _under_autocast(
+    hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    """Casts as `F.linear` would be; the casts carry the gradients back to the own types."""
+    device = hidden.device.type
+    if hidden.dtype == torch.float64 or not torch.is_autocast_enabled(device):
+        return hidden, weight, bias
+    dtype = torch.get_autocast_dtype(device)
+    return hidden.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
+
+
+def _check_layer(
+    hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, settings: Settings
+) -> None:
+    if hidden.dim() < 1 or weight.dim() != 2 or hidden.shape[-1] != weight.shape[-1]:
+        found = f"{tuple(hidden.shape)} and {tuple(weight.shape)}"
+        raise wrong("hidden and weight", found, "(..., H) and (V, H)")
+    if hidden.dtype != weight.dtype or not hidden.is_floating_point():
+        found = f"{hidden.dtype} and {weight.dtype}"
+        raise wrong("hidden and weight", found, "one floating point type, or autocast")
+    if bias is not None and (bias.shape != weight.shape[:1] or bias.dtype != weight.dtype):
+        found = f"{bias.dtype} of shape {tuple(bias.shape)}"
+        raise wrong("bias", found, f"{weight.dtype} of shape ({weight.shape[0]},)")
+    check_weights(settings.class_weight, weight.shape[0])
+
+
+class _Run:
+    """One call on its way through autograd."""
+
+    def __init__(
+        self, targets: Targets, settings: Settings, plan: Plan, *, statistics: bool
+    ) -> None:
+        self.targets = targets
+        self.settings = settings
+        self.plan = plan
+        self.kernel = RowKernel(settings, statistics=statistics)
+        self.divisor = divisor_of(targets, settings)
+        self.rows = Rows(torch.empty(0), torch.empty(0))
+
+    def apply(
+        self, hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
+    ) -> torch.Tensor:
+        """The loss, with a graph where gradients are wanted."""
+        wants = [
+            torch.is_grad_enabled() and one is not None and one.requires_grad
+            for one in (hidden, weight, bias)
+        ]
+        if not any(wants):
+            nothing = self.plan_for(False, False, False)
+            weights = self.targets.token_weight
+            computed = self.compute(hidden, weight, bias, nothing, weights)
+            return self.loss(computed, hidden.dtype)
+        function = _Recomputed if self.settings.reduction == "none" else _Ready
+        loss: torch.Tensor = function.apply(hidden, weight, bias, self, self.plan_for(*wants))
+        return loss
+
+    def plan_for(self, hidden: bool, weight: bool, bias: bool) -> Plan:
+        """The plan with the gradients that are wanted."""
+        return Plan(self.plan.chunk_tokens, self.plan.accum_dtype, hidden, weight, bias)
+
+    def compute(
+        self,
+        hidden: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        plan: Plan,
+        row_weight: torch.Tensor | None = None,
+        factor: float = 1.0,
+    ) -> tuple[Rows, Gradients]:
+        """Losses and gradients of the rows that count; the gradient of hidden is for all rows."""
+        rows = self.targets.rows
+        chosen = hidden.detach() if rows is None else hidden.detach()[rows]
+        linear = Linear(chosen, weight.detach(), None if bias is None else bias.detach())
+        with torch.no_grad(), torch.autocast("cpu", enabled=False):
+            found, gradients = losses(
+                *(linear, self.targets.labels, self.kernel, plan),
+                row_weight=row_weight,
+                factor=factor,
+            )
+        if rows is not None and gradients.hidden is not None:
+            whole = torch.zeros_like(hidden).index_copy_(0, rows, gradients.hidden)
+            gradients = gradients._replace(hidden=whole)
+        return found, gradients
+
+    def loss(self, computed: tuple[Rows, Gradients], dtype: torch.dtype) -> torch.Tensor:
+        """The loss from what was computed, in the type that it has for `hidden`."""
+        self.rows = computed[0]
+        return finished(self.rows.loss, self.targets, self.settings, self.divisor, dtype)
+
+
+class _Ready(torch.autograd.Function):
+    """A sum, whose gradients are computed at once and scaled in backward."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        run: _Run,
+        plan: Plan,
+    ) -> torch.Tensor:
+        weights = run.targets.token_weight
+        computed = run.compute(hidden, weight, bias, plan, weights, 1 / run.divisor)
+        ctx.gradients = computed[1]
+        return run.loss(computed, hidden.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[Any, ...]:
+        gradients = once(ctx, "gradients")
+        if grads[0] != 1:
+            for gradient in gradients:
+                if gradient is not None:
+                    gradient.mul_(grads[0])
+        return (*gradients, None, None)
+
+
+class _Recomputed(torch.autograd.Function):
+    """A loss for each label: what they weigh is known in backward, so the logits come once more."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        run: _Run,
+        plan: Plan,
+    ) -> torch.Tensor:
+        ctx.save_for_backward(hidden, weight, bias)
+        ctx.run, ctx.plan = run, plan
+        only = run.plan_for(False, False, False)
+        computed = run.compute(hidden, weight, bias, only, run.targets.token_weight)
+        return run.loss(computed, hidden.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[Any, ...]:
+        run = ctx.run
+        grad = grads[0].reshape(-1)
+        if run.targets.places is not None:
+            grad = grad[run.targets.places]
+        weight, factor = upstream(grad, run.targets.token_weight, run.settings, run.divisor)
+        _, gradients = run.compute(*ctx.saved_tensors, ctx.plan, weight, factor)
+        return (*gradients, None, None)
+
+
+def _plainly(
+    rows: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    targets: Targets,
+    settings: Settings,
+    *,
+    return_stats: bool,
+) -> Any:
+    chosen = rows if targets.rows is None else rows[targets.rows]
+    logits = F.linear(chosen, weight, bias)
+    found = row_losses(logits, targets, settings, statistics=return_stats)
+    loss = reduced(found.loss, targets, settings)
+    return (loss, stats_of(found, targets, settings.ignore_index)) if return_stats else loss
