@@ -1,6 +1,7 @@
 //! The kernels of the loss, at every level that this processor has, against float64 and each other.
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test says no")]
+#![expect(clippy::float_cmp, reason = "what is equal has to be equal")]
 
 use fastft_core::Error;
 use fastft_core::loss::{
@@ -216,7 +217,7 @@ fn float32_is_right_at_every_level_for_every_option() {
                     };
                     assert_outcomes(&outcomes, &exact.0, tolerance);
                     let off = error(&widened(&gradient), &exact.1);
-                    assert!(off < tolerance, "{off:e}, {} wide, {options:?}", width);
+                    assert!(off < tolerance, "{off:e}, {width} wide, {options:?}");
                 }
             }
         }

@@ -105,12 +105,13 @@ def once(ctx: Any, name: str) -> Any:
 def stats_of(rows: Rows, targets: Targets, ignore_index: int) -> Stats:
     """The statistics of rows, each with a label of `targets`."""
     counts = targets.labels != ignore_index
-    entropy = torch.zeros(()) if rows.entropy is None else rows.entropy.sum()
-    correct = counts if rows.is_correct is None else rows.is_correct
+    # Where there were no rows at all nothing was looked at.
+    none = torch.zeros(len(counts), device=counts.device)
+    lse, entropy, is_correct = (none if one is None else one for one in rows[1:])
     return Stats(
-        lse=targets.spread(rows.lse.detach().float()),
-        n_correct=correct.sum(),
-        entropy_sum=entropy.float(),
+        lse=targets.spread(lse.float()),
+        n_correct=is_correct.sum(dtype=torch.int64),
+        entropy_sum=entropy.sum().float(),
         n_tokens=counts.sum(),
     )
 

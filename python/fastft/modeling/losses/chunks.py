@@ -114,7 +114,7 @@ def losses(
             )
         if plan.wants_any:
             sums.add(room[: end - start], start, end)
-    return _joined(found, kernel), sums.gradients()
+    return _joined(found), sums.gradients()
 
 
 class _Sums:
@@ -167,14 +167,10 @@ def _spans(length: int, step: int) -> Iterator[tuple[int, int]]:
         yield start, min(start + step, length)
 
 
-def _joined(found: list[Rows], kernel: RowKernel) -> Rows:
-    empty = torch.empty(0, dtype=torch.float64)
+def _joined(found: list[Rows]) -> Rows:
+    """The rows of all chunks."""
     if not found:
-        no = torch.empty(0, dtype=torch.bool)
-        return Rows(empty, empty, empty, no)
-    loss, lse = (torch.cat(part) for part in list(zip(*found, strict=True))[:2])
-    if not kernel.statistics:
-        return Rows(loss, lse)
-    entropy = torch.cat([rows.entropy for rows in found if rows.entropy is not None])
-    correct = torch.cat([rows.is_correct for rows in found if rows.is_correct is not None])
-    return Rows(loss, lse, entropy, correct)
+        return Rows(torch.empty(0, dtype=torch.float64))
+    return Rows(
+        *(None if part[0] is None else torch.cat(part) for part in zip(*found, strict=True))
+    )

@@ -150,7 +150,7 @@ class _Run:
         self.settings = settings
         self.kernel = RowKernel(settings, statistics=statistics)
         self.divisor = divisor_of(targets.supervised(settings.ignore_index), settings)
-        self.rows = Rows(torch.empty(0), torch.empty(0))
+        self.rows = Rows(torch.empty(0))
 
     def loss(self, logits: torch.Tensor) -> torch.Tensor:
         """The loss, from the rows that the kernel gave."""

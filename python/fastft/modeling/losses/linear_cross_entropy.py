@@ -194,7 +194,7 @@ class _Run:
         self.plan = plan
         self.kernel = RowKernel(settings, statistics=statistics)
         self.divisor = divisor_of(targets, settings)
-        self.rows = Rows(torch.empty(0), torch.empty(0))
+        self.rows = Rows(torch.empty(0))
 
     def apply(
         self, hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None

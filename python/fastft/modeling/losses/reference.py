@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class Rows(NamedTuple):
-    """What each row gives, (M,)."""
+    """What each row gives, (M,); the statistics where they are wanted."""
 
     loss: torch.Tensor
-    lse: torch.Tensor
+    lse: torch.Tensor | None = None
     entropy: torch.Tensor | None = None
     is_correct: torch.Tensor | None = None
 
@@ -29,19 +29,19 @@ def row_losses(
     """The loss of each row of logits (M, V); every label counts."""
     labels = targets.labels
     shaped = shape_logits(logits if logits.dtype == torch.float64 else logits.float(), settings)
-    lse = shaped.logsumexp(-1)
-    at_label = shaped.gather(-1, labels.unsqueeze(-1)).squeeze(-1)
-    loss = _hard_and_smooth(shaped, lse, lse - at_label, labels, settings)
+    log_softmax = shaped.log_softmax(-1)
+    loss = _hard_and_smooth(log_softmax, labels, settings)
     if settings.z_loss:
-        loss = loss + settings.z_loss * lse.square()
+        loss = loss + settings.z_loss * shaped.logsumexp(-1).square()
     if targets.token_weight is not None:
         loss = loss * targets.token_weight.to(loss.dtype)
     if not statistics:
-        return Rows(loss, lse)
+        return Rows(loss)
     with torch.no_grad():
-        softmax = (shaped - lse.unsqueeze(-1)).exp()
-        entropy = lse - torch.where(softmax == 0, 0, softmax * shaped).sum(-1)
-        return Rows(loss, lse.detach(), entropy, shaped.argmax(-1) == labels)
+        softmax = log_softmax.exp()
+        # The limit of p log(p) is 0.
+        entropy = -torch.where(softmax == 0, 0, softmax * log_softmax).sum(-1)
+        return Rows(loss, shaped.logsumexp(-1), entropy, shaped.argmax(-1) == labels)
 
 
 def shape_logits(logits: torch.Tensor, settings: Settings) -> torch.Tensor:
@@ -54,20 +54,16 @@ def shape_logits(logits: torch.Tensor, settings: Settings) -> torch.Tensor:
 
 
 def _hard_and_smooth(
-    shaped: torch.Tensor,
-    lse: torch.Tensor,
-    hard: torch.Tensor,
-    labels: torch.Tensor,
-    settings: Settings,
+    log_softmax: torch.Tensor, labels: torch.Tensor, settings: Settings
 ) -> torch.Tensor:
+    hard = -log_softmax.gather(-1, labels.unsqueeze(-1)).squeeze(-1)
     weights = settings.class_weight
     if weights is not None:
-        weights = weights.detach().to(shaped.dtype)
+        weights = weights.detach().to(log_softmax.dtype)
         hard = hard * weights[labels]
     if not settings.label_smoothing:
         return hard
-    below = lse.unsqueeze(-1) - shaped
-    smooth = (below if weights is None else below * weights).mean(-1)
+    smooth = -(log_softmax if weights is None else log_softmax * weights).mean(-1)
     return (1 - settings.label_smoothing) * hard + settings.label_smoothing * smooth
 
 
@@ -75,4 +71,7 @@ def reduced(loss: torch.Tensor, targets: Targets, settings: Settings) -> torch.T
     """The losses of the labels that count, (M,), as `reduction` says."""
     if settings.reduction == "none":
         return targets.spread(loss)
-    return loss.sum() / settings.divisor(targets.labels, targets.token_weight)
+    divisor = settings.divisor(targets.labels, targets.token_weight)
+    if isinstance(divisor, torch.Tensor):
+        divisor = divisor.to(loss.dtype)
+    return loss.sum() / divisor
