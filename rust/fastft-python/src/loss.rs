@@ -159,7 +159,7 @@ fn matrix<'a, 'py, T: Element>(
         return Err(PyValueError::new_err("a matrix is expected"));
     };
     let size = isize::try_from(size_of::<T>())?;
-    if width > 1 && step != size {
+    if num_rows > 0 && width > 1 && step != size {
         return Err(PyValueError::new_err("rows must be contiguous"));
     }
     // Before a view is made: rows that overlap may not be written through one.

@@ -89,7 +89,7 @@ def cross_entropy(
         and token_weight is class_weight is denominator is softcap is None
         and label_smoothing == z_loss == 0
         and logit_scale == 1
-        and not (shift or return_stats or torch.compiler.is_compiling())
+        and not (shift or inplace or return_stats or torch.compiler.is_compiling())
         and is_plain(logits)
         and (loss := small_mean(logits, labels, ignore_index)) is not None
     ):
@@ -227,8 +227,7 @@ def _plainly(
 ) -> Any:
     rows = logits.reshape(targets.labels.numel(), logits.shape[-1])
     targets = targets.supervised(settings.ignore_index)
-    if logits.device.type == "cpu":
-        targets.check(logits.shape[-1], settings.ignore_index, shift=shift)
+    targets.check(logits.shape[-1], settings.ignore_index, shift=shift)
     loss, found = _plain_loss(rows, targets, settings, statistics=return_stats)
     return (loss, stats_of(found, targets, settings.ignore_index)) if return_stats else loss
 

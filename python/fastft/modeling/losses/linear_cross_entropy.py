@@ -121,8 +121,7 @@ def linear_cross_entropy(
         index=index,
         token_weight=token_weight,
     ).supervised(ignore_index)
-    if labels.device.type == "cpu":
-        targets.check(weight.shape[0], ignore_index, shift=shift)
+    targets.check(weight.shape[0], ignore_index, shift=shift)
     rows = hidden.reshape(hidden.shape[:-1].numel(), hidden.shape[-1])
     num_logits = targets.labels.numel() * weight.shape[0]
     tensors = (hidden, weight, labels, bias, index, token_weight, class_weight)
@@ -162,7 +161,9 @@ def _under_autocast(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
     """Casts as `F.linear` would be; the casts carry the gradients back to the own types."""
     device = hidden.device.type
-    if hidden.dtype == torch.float64 or not torch.is_autocast_enabled(device):
+    if hidden.dtype == torch.float64 or not torch.amp.is_autocast_available(device):
+        return hidden, weight, bias
+    if not torch.is_autocast_enabled(device):
         return hidden, weight, bias
     dtype = torch.get_autocast_dtype(device)
     return hidden.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)

@@ -26,8 +26,9 @@ class Rows(NamedTuple):
 def row_losses(
     logits: torch.Tensor, targets: Targets, settings: Settings, *, statistics: bool = False
 ) -> Rows:
-    """The loss of each row of logits (M, V); every label counts."""
-    labels = targets.labels
+    """The loss of each row of logits (M, V); 0 where the label is ignored."""
+    counts = targets.labels != settings.ignore_index
+    labels = targets.labels.where(counts, 0)
     shaped = shape_logits(logits if logits.dtype == torch.float64 else logits.float(), settings)
     log_softmax = shaped.log_softmax(-1)
     loss = _hard_and_smooth(log_softmax, labels, settings)
@@ -35,13 +36,15 @@ def row_losses(
         loss = loss + settings.z_loss * shaped.logsumexp(-1).square()
     if targets.token_weight is not None:
         loss = loss * targets.token_weight.to(loss.dtype)
+    loss = loss.where(counts, 0)
     if not statistics:
         return Rows(loss)
     with torch.no_grad():
         softmax = log_softmax.exp()
         # The limit of p log(p) is 0.
         entropy = -torch.where(softmax == 0, 0, softmax * log_softmax).sum(-1)
-        return Rows(loss, shaped.logsumexp(-1), entropy, shaped.argmax(-1) == labels)
+        lse, is_first = shaped.logsumexp(-1), shaped.argmax(-1) == labels
+        return Rows(loss, lse.where(counts, 0), entropy.where(counts, 0), is_first & counts)
 
 
 def shape_logits(logits: torch.Tensor, settings: Settings) -> torch.Tensor:
@@ -68,7 +71,7 @@ def _hard_and_smooth(
 
 
 def reduced(loss: torch.Tensor, targets: Targets, settings: Settings) -> torch.Tensor:
-    """The losses of the labels that count, (M,), as `reduction` says."""
+    """The losses of rows, (M,), as `reduction` says."""
     if settings.reduction == "none":
         return targets.spread(loss)
     divisor = settings.divisor(targets.labels, targets.token_weight)

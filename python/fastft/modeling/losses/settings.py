@@ -65,7 +65,7 @@ class Settings:
     def divisor(
         self, labels: torch.Tensor, token_weight: torch.Tensor | None
     ) -> int | float | torch.Tensor:
-        """What the sum of the losses of these labels, which all count, is divided by.
+        """What the sum of the losses of these labels is divided by.
 
         The mean is weighted: it is divided by the weights of classes and tokens. Where these sum to
         0, as for no labels at all, the divisor is 1, so that the loss is 0.
@@ -74,11 +74,12 @@ class Settings:
             return self.denominator
         if self.reduction != "mean":
             return 1
+        counts = labels != self.ignore_index
         if self.class_weight is None and token_weight is None:
-            return max(labels.numel(), 1)
-        weights = torch.ones((), dtype=torch.float64, device=labels.device)
+            return counts.sum().clamp(min=1)
+        weights = counts.double()
         if self.class_weight is not None:
-            weights = weights * self.class_weight.detach().double()[labels]
+            weights = weights * self.class_weight.detach().double()[labels.where(counts, 0)]
         if token_weight is not None:
             weights = weights * token_weight.detach().double()
         total = weights.sum()

@@ -31,7 +31,13 @@ class Targets:
     """int64 (M,): where each label has its place in results of `shape`; None for 0 to M - 1."""
 
     def supervised(self, ignore_index: int) -> Targets:
-        """The labels that count, without those that are ignored."""
+        """The labels that count, without those that are ignored.
+
+        Only where looking costs nothing: another device would be waited for, and a graph that is
+        compiled knows no lengths that depend on values. There all rows stay.
+        """
+        if not may_look(self.labels):
+            return self
         counts = self.labels != ignore_index
         kept = counts.nonzero().squeeze(1)
         if len(kept) == len(self.labels):
@@ -58,7 +64,7 @@ class Targets:
             LabelError: One is not; the message names the first, with its place.
         """
         labels = self.labels
-        if not labels.numel():
+        if not labels.numel() or not may_look(labels):
             return
         low, high = torch.aminmax(labels)
         if low >= 0 and high < num_classes:
@@ -115,6 +121,11 @@ def targets_of(
     )
 
 
+def may_look(tensor: torch.Tensor) -> bool:
+    """Whether the values are here, now."""
+    return tensor.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
 def shifted(values: torch.Tensor, fill: int) -> torch.Tensor:
     """Each value one place to the left in its row, `fill` in the last place."""
     return torch.nn.functional.pad(values[..., 1:], (0, 1), value=fill)
@@ -126,8 +137,8 @@ def _check_index(index: torch.Tensor, num_rows: int, *, shift: bool) -> None:
     if index.dtype not in LABEL_TYPES or index.dim() != 1:
         found = f"{index.dtype} of shape {tuple(index.shape)}"
         raise _wrong("index", found, "int64 of shape (M,)")
-    # On another device a look would wait for it; there torch itself checks when it gathers.
-    if index.device.type == "cpu" and index.numel():
+    # Where we may not look, torch itself checks when it gathers.
+    if may_look(index) and index.numel():
         low, high = (int(end) for end in torch.aminmax(index))
         if low < 0 or high >= num_rows:
             found = str(low if low < 0 else high)

@@ -12,14 +12,13 @@
 #![cfg(target_arch = "x86_64")]
 
 use std::arch::x86_64::{
-    __m128i, __m256, __m256i, _CMP_LT_OQ, _CMP_UNORD_Q, _MM_FROUND_NO_EXC,
-    _MM_FROUND_TO_NEAREST_INT, _mm_loadu_si128, _mm_storeu_si128, _mm256_add_epi32, _mm256_add_ps,
-    _mm256_and_si256, _mm256_blendv_ps, _mm256_castps_si256, _mm256_castsi256_ps, _mm256_cmp_ps,
-    _mm256_cvtepu16_epi32, _mm256_cvtph_ps, _mm256_cvtps_epi32, _mm256_cvtps_ph, _mm256_div_ps,
-    _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_max_ps, _mm256_mul_ps, _mm256_or_si256,
-    _mm256_packus_epi32, _mm256_permute4x64_epi64, _mm256_round_ps, _mm256_set1_epi32,
-    _mm256_set1_ps, _mm256_slli_epi32, _mm256_srli_epi32, _mm256_storeu_ps, _mm256_storeu_si256,
-    _mm256_sub_ps,
+    __m128i, __m256, __m256i, _CMP_LT_OQ, _CMP_UNORD_Q, _MM_FROUND_TO_NEAREST_INT, _mm_loadu_si128,
+    _mm_storeu_si128, _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256, _mm256_blendv_ps,
+    _mm256_castps_si256, _mm256_castsi256_ps, _mm256_cmp_ps, _mm256_cvtepu16_epi32,
+    _mm256_cvtph_ps, _mm256_cvtps_ph, _mm256_div_ps, _mm256_fmadd_ps, _mm256_loadu_ps,
+    _mm256_max_ps, _mm256_mul_ps, _mm256_or_si256, _mm256_packus_epi32, _mm256_permute4x64_epi64,
+    _mm256_set1_epi32, _mm256_set1_ps, _mm256_slli_epi32, _mm256_srli_epi32, _mm256_storeu_ps,
+    _mm256_storeu_si256, _mm256_sub_ps,
 };
 
 use super::Part;
@@ -27,8 +26,6 @@ use super::format::Format;
 use super::lanes::{Lanes, WIDTH};
 use super::options::Outcome;
 use super::row::{self, Call};
-
-const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
 
 /// The processor has AVX2, FMA and F16C.
 #[derive(Debug, Clone, Copy)]
@@ -169,18 +166,8 @@ impl Lanes for Avx2 {
     }
 
     #[inline(always)]
-    fn round(self, a: Vector) -> Vector {
-        unsafe {
-            (
-                _mm256_round_ps::<NEAREST>(a.0),
-                _mm256_round_ps::<NEAREST>(a.1),
-            )
-        }
-    }
-
-    #[inline(always)]
-    fn times_power(self, a: Vector, n: Vector) -> Vector {
-        unsafe { (times_power(a.0, n.0), times_power(a.1, n.1)) }
+    fn times_power(self, a: Vector, rounded: Vector) -> Vector {
+        unsafe { (times_power(a.0, rounded.0), times_power(a.1, rounded.1)) }
     }
 
     #[inline(always)]
@@ -198,17 +185,17 @@ impl Lanes for Avx2 {
     }
 }
 
-/// `a * 2^n`: the power is made of its bits.
+/// `a * 2^n`, where `n` stands in the lowest bits of `rounded`.
 ///
 /// # Safety
 ///
 /// The processor has AVX2.
 #[inline(always)]
-unsafe fn times_power(a: __m256, n: __m256) -> __m256 {
+unsafe fn times_power(a: __m256, rounded: __m256) -> __m256 {
     // SAFETY: arithmetic in registers.
     unsafe {
-        let exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
-        _mm256_mul_ps(a, _mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponent)))
+        let power = _mm256_slli_epi32::<23>(_mm256_castps_si256(rounded));
+        _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a), power))
     }
 }
 

@@ -12,14 +12,20 @@ const LOWEST: f32 = -87.0;
 const LN_2_HIGH: f32 = 0.693_359_4;
 const LN_2_LOW: f32 = -2.121_944_4e-4;
 
-/// Coefficients of `exp` on half an octave around 0, from the third power on (Cephes, `expf`).
-const EXP: [f32; 6] = [
+/// Added to a number below 2^22 it leaves no room for a fraction: the nearest whole number, ties to
+/// even, stands in the lowest bits.
+pub(super) const ROUNDER: f32 = 12_582_912.0;
+
+/// Coefficients of `exp` on half an octave around 0 (Cephes, `expf`).
+const EXP: [f32; 8] = [
     1.987_569_2e-4,
     1.398_199_9e-3,
     8.333_452e-3,
     4.166_579_6e-2,
     1.666_666_5e-1,
     0.5,
+    1.0,
+    1.0,
 ];
 
 /// Coefficients of `tanh` up to 0.625 (Cephes, `tanhf`).
@@ -51,10 +57,8 @@ pub(super) trait Lanes: Copy + Send + Sync {
     fn mul_add(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
     /// The larger one; `b` where one is NaN.
     fn max(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
-    /// The nearest whole number, ties to even.
-    fn round(self, a: Self::Vector) -> Self::Vector;
-    /// `a * 2^n` for whole `n` from -126 to 127.
-    fn times_power(self, a: Self::Vector, n: Self::Vector) -> Self::Vector;
+    /// `a * 2^n` for a normal result, where `n` stands in the lowest bits of `rounded`.
+    fn times_power(self, a: Self::Vector, rounded: Self::Vector) -> Self::Vector;
     /// `yes` where `a < b`, else (NaN too) `no`.
     fn where_less(
         self,
@@ -84,21 +88,19 @@ pub(super) trait Lanes: Copy + Send + Sync {
     /// `exp(a)` for `a <= 0` or NaN, to about one unit in the last place; 0 below -87.
     #[inline(always)]
     fn exp(self, a: Self::Vector) -> Self::Vector {
-        let lowest = self.splat(LOWEST);
-        // NaN stays: it is the second operand.
-        let held = self.max(lowest, a);
-        let n = self.round(self.mul(held, self.splat(std::f32::consts::LOG2_E)));
-        let rest = self.mul_add(n, self.splat(-LN_2_HIGH), held);
+        let rounder = self.splat(ROUNDER);
+        let rounded = self.mul_add(a, self.splat(std::f32::consts::LOG2_E), rounder);
+        let n = self.sub(rounded, rounder);
+        let rest = self.mul_add(n, self.splat(-LN_2_HIGH), a);
         let rest = self.mul_add(n, self.splat(-LN_2_LOW), rest);
         let [first, others @ ..] = EXP;
         let mut series = self.splat(first);
         for coefficient in others {
             series = self.mul_add(series, rest, self.splat(coefficient));
         }
-        let square = self.mul(rest, rest);
-        let beyond = self.mul_add(series, square, rest);
-        let whole = self.times_power(self.add(beyond, self.splat(1.0)), n);
-        self.where_less(a, lowest, self.splat(0.0), whole)
+        // Below the bound all of this is nonsense. NaN is not below it.
+        let whole = self.times_power(series, rounded);
+        self.where_less(a, self.splat(LOWEST), self.splat(0.0), whole)
     }
 
     /// `tanh(a)` to about one unit in the last place.

@@ -9,11 +9,6 @@ pub(super) struct Scalar;
 type Vector = [f32; WIDTH];
 
 #[inline(always)]
-fn map(a: Vector, with: impl Fn(f32) -> f32) -> Vector {
-    a.map(with)
-}
-
-#[inline(always)]
 fn zip(mut a: Vector, b: Vector, with: impl Fn(f32, f32) -> f32) -> Vector {
     for (a, b) in a.iter_mut().zip(b) {
         *a = with(*a, b);
@@ -98,19 +93,9 @@ impl Lanes for Scalar {
     }
 
     #[inline(always)]
-    fn round(self, a: Vector) -> Vector {
-        // Adding 1.5 * 2^23 leaves no room for a fraction; the numbers here are below 2^22.
-        map(a, |a| (a + 12_582_912.0) - 12_582_912.0)
-    }
-
-    #[inline(always)]
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "whole numbers; NaN becomes 0"
-    )]
-    fn times_power(self, a: Vector, n: Vector) -> Vector {
-        zip(a, n, |a, n| {
-            a * f32::from_bits((n as i32).wrapping_add(127).cast_unsigned() << 23)
+    fn times_power(self, a: Vector, rounded: Vector) -> Vector {
+        zip(a, rounded, |a, rounded| {
+            f32::from_bits(a.to_bits().wrapping_add(rounded.to_bits() << 23))
         })
     }
 
