@@ -20,14 +20,17 @@ FORMATS = {
 }
 
 
+PLAIN = (torch.Tensor, torch.nn.Parameter)
+
+
 def is_plain(*tensors: torch.Tensor | None) -> bool:
     """Whether all are ordinary tensors on the CPU, whose memory Rust may look at."""
-    plain = (torch.Tensor, torch.nn.Parameter)
-    return all(
-        one is None
-        or (type(one) in plain and one.device.type == "cpu" and one.layout == torch.strided)
-        for one in tensors
-    )
+    for one in tensors:
+        if one is not None and not (
+            type(one) in PLAIN and one.is_cpu and one.layout == torch.strided
+        ):
+            return False
+    return True
 
 
 def has_rows(logits: torch.Tensor) -> bool:
