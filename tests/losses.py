@@ -8,6 +8,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+import fastft
+
 
 @dataclass
 class Problem:
@@ -155,3 +157,27 @@ def options_for(name: str, num_rows: int, num_classes: int) -> dict[str, Any]:
     if options.get("token_weight"):
         options["token_weight"] = torch.rand(num_rows, generator=generator) * 2
     return options
+
+
+def both(case: Any, **options: Any) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """Loss and gradients: ours, and exactly."""
+    leaves, exact = case.leaves(), case.leaves(torch.float64)
+    bias = leaves[2] if case.bias is not None else None
+    backend = options.pop("backend", "rust")
+    chunk_tokens = options.pop("chunk_tokens", None)
+    accum_dtype = options.pop("accum_dtype", "auto")
+    loss = fastft.linear_cross_entropy(
+        *leaves[:2],
+        case.labels,
+        bias=bias,
+        backend=backend,
+        chunk_tokens=chunk_tokens,
+        accum_dtype=accum_dtype,
+        **options,
+    )
+    logits = F.linear(exact[0], exact[1], exact[2] if case.bias is not None else None)
+    reference = exact_loss(logits, case.labels, **options)
+    # A weight for each loss, so that reduction="none" is looked at row by row.
+    mix = torch.linspace(0.5, 1.5, loss.numel()).reshape(loss.shape)
+    found = [loss.detach(), *gradients((loss * mix.to(loss.dtype)).sum(), leaves)]
+    return found, [reference.detach(), *gradients((reference * mix).sum(), exact)]

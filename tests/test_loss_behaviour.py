@@ -12,6 +12,7 @@ import torch.nn.functional as F
 
 import fastft
 from fastft.modeling.losses import cross_entropy as logits_module
+from fastft.modeling.losses import fused_linear
 from fastft.modeling.losses import linear_cross_entropy as linear_module
 from tests.losses import gradients, problem, relative
 
@@ -75,13 +76,13 @@ def test_without_gradients_none_is_computed(mode: Any, monkeypatch: pytest.Monke
     case = problem(50, 6, 40)
     leaves = case.leaves()
     wanted: list[bool] = []
-    losses = linear_module.losses
+    losses = fused_linear.losses
 
     def watched(linear: Any, labels: Any, kernel: Any, plan: Any, **options: Any) -> Any:
         wanted.append(plan.wants_any)
         return losses(linear, labels, kernel, plan, **options)
 
-    monkeypatch.setattr(linear_module, "losses", watched)
+    monkeypatch.setattr(fused_linear, "losses", watched)
     with mode():
         for reduction in ("mean", "none"):
             loss = fastft.linear_cross_entropy(*leaves, case.labels, reduction=reduction, **RUST)

@@ -11,34 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastft
-from fastft.modeling.losses import linear_cross_entropy as ours
-from tests.losses import OPTIONS, Anew, exact_loss, gradients, options_for, problem, relative
+from tests.losses import OPTIONS, Anew, both, gradients, options_for, problem, relative
 
 RUST = {"backend": "rust"}
-
-
-def both(case: Any, **options: Any) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-    """Loss and gradients: ours, and exactly."""
-    leaves, exact = case.leaves(), case.leaves(torch.float64)
-    bias = leaves[2] if case.bias is not None else None
-    backend = options.pop("backend", "rust")
-    chunk_tokens = options.pop("chunk_tokens", None)
-    accum_dtype = options.pop("accum_dtype", "auto")
-    loss = fastft.linear_cross_entropy(
-        *leaves[:2],
-        case.labels,
-        bias=bias,
-        backend=backend,
-        chunk_tokens=chunk_tokens,
-        accum_dtype=accum_dtype,
-        **options,
-    )
-    logits = F.linear(exact[0], exact[1], exact[2] if case.bias is not None else None)
-    reference = exact_loss(logits, case.labels, **options)
-    # A weight for each loss, so that reduction="none" is looked at row by row.
-    mix = torch.linspace(0.5, 1.5, loss.numel()).reshape(loss.shape)
-    found = [loss.detach(), *gradients((loss * mix.to(loss.dtype)).sum(), leaves)]
-    return found, [reference.detach(), *gradients((reference * mix).sum(), exact)]
 
 
 @pytest.mark.floor
@@ -97,64 +72,6 @@ def test_vocabularies_and_scales_in_float32(num_classes: int, scale: float) -> N
     assert abs(float(found[0] - exact[0])) <= 1e-6 * float(exact[0])
     for one, right in zip(found[1:], exact[1:], strict=True):
         assert float((one - right).abs().max()) <= 1e-6 * max(float(right.abs().max()), 1e-3)
-
-
-@pytest.mark.parametrize("accum_dtype", ["auto", torch.float32])
-def test_bfloat16_is_as_right_as_its_format(accum_dtype: Any) -> None:
-    case = problem(1500, 16, 2000, dtype=torch.bfloat16, bias=True)
-    found, exact = both(case, accum_dtype=accum_dtype)
-    assert [one.dtype for one in found] == [torch.float32, *[torch.bfloat16] * 3]
-    # Above what torch's chunked loss reaches by four orders of magnitude; the logits are rounded.
-    assert relative(found[0], exact[0]) < 1e-4
-    for one, right in zip(found[1:], exact[1:], strict=True):
-        assert float((one - right).norm() / right.norm()) < 6e-3
-
-
-def test_the_loss_in_bfloat16_is_that_of_the_rounded_logits() -> None:
-    case = problem(1100, 16, 500, dtype=torch.bfloat16)
-    loss = fastft.linear_cross_entropy(case.hidden, case.weight, case.labels, **RUST)
-    logits = F.linear(case.hidden, case.weight)
-    exact = F.cross_entropy(logits.double(), case.labels)
-    assert relative(loss, exact) < 1e-5
-
-
-def test_float32_sums_of_the_weight_gradient_round_less() -> None:
-    case = problem(4096, 16, 300, dtype=torch.bfloat16, ignored=0)
-    (_, _, rough), exact = both(case, accum_dtype="auto", chunk_tokens=64)
-    (_, _, fine), _ = both(case, accum_dtype=torch.float32, chunk_tokens=64)
-    assert (fine - exact[2]).norm() < (rough - exact[2]).norm()
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-def test_chunks_and_threads_do_not_change_the_result(dtype: torch.dtype) -> None:
-    case = problem(300, 8, 700, dtype=dtype)
-    tolerance = 2e-6 if dtype == torch.float32 else 2e-2
-    first, _ = both(case, chunk_tokens=300)
-    before = torch.get_num_threads()
-    for chunk_tokens, num_threads in [(1, 1), (7, 2), (64, 3), (256, 2), (10**6, 1)]:
-        torch.set_num_threads(num_threads)
-        try:
-            found, _ = both(case, chunk_tokens=chunk_tokens)
-        finally:
-            torch.set_num_threads(before)
-        for one, right in zip(found, first, strict=True):
-            assert relative(one, right) < tolerance
-
-
-def test_the_row_kernel_does_not_depend_on_threads_to_the_bit() -> None:
-    logits = torch.randn(600, 900)
-    labels = torch.randint(900, (600,))
-    before, results = torch.get_num_threads(), []
-    for num_threads in (1, 2, 5):
-        torch.set_num_threads(num_threads)
-        try:
-            leaf = logits.clone().requires_grad_()
-            loss = fastft.cross_entropy(leaf, labels, backend="rust")
-            results.append((loss.detach(), *gradients(loss, [leaf])))
-        finally:
-            torch.set_num_threads(before)
-    for result in results[1:]:
-        assert all(torch.equal(a, b) for a, b in zip(result, results[0], strict=True))
 
 
 @settings(max_examples=60, deadline=None)
@@ -325,32 +242,3 @@ def test_statistics(backend: str) -> None:
     entropy = -(softmax * softmax.log()).sum(-1)[counts].sum()
     assert torch.allclose(stats.entropy_sum.double(), entropy, rtol=1e-5)
     assert stats.lse.dtype == stats.entropy_sum.dtype == torch.float32
-
-
-def test_rows_without_a_label_are_never_multiplied(monkeypatch: pytest.MonkeyPatch) -> None:
-    case = problem(400, 4, 50)
-    rows: list[int] = []
-    losses = ours.losses
-
-    def watched(linear: Any, *arguments: Any, **options: Any) -> Any:
-        rows.append(len(linear.hidden))
-        return losses(linear, *arguments, **options)
-
-    monkeypatch.setattr(ours, "losses", watched)
-    fastft.linear_cross_entropy(*case.leaves(), case.labels, **RUST).backward()
-    assert rows == [300]
-
-
-def test_a_denominator_adds_up_over_micro_batches() -> None:
-    case = problem(64, 6, 40)
-    whole, parts = case.leaves(), case.leaves()
-    gradient = gradients(fastft.linear_cross_entropy(*whole, case.labels, **RUST), whole)
-    count = (case.labels != -100).sum()
-    for start in range(0, 64, 16):
-        rows = slice(start, start + 16)
-        loss = fastft.linear_cross_entropy(
-            parts[0][rows], parts[1], case.labels[rows], denominator=count, **RUST
-        )
-        loss.backward()
-    for one, right in zip(parts, gradient, strict=True):
-        assert relative(one.grad, right) < 1e-6

@@ -73,6 +73,15 @@ def divisor_of(supervised: Targets, settings: Settings) -> float:
     return 1.0
 
 
+def split_divisor(divisor: float, dtype: torch.dtype) -> tuple[float, float]:
+    """What gradients are multiplied by when they are made, and divided by in backward.
+
+    In float16 a mean over many tokens would lose small gradients before a `GradScaler` has had its
+    chance, so there the division waits.
+    """
+    return (1.0, divisor) if dtype == torch.float16 else (1 / divisor, 1.0)
+
+
 def upstream(
     grad: torch.Tensor, weight: torch.Tensor | None, settings: Settings, divisor: float
 ) -> tuple[torch.Tensor | None, float]:

@@ -1,8 +1,8 @@
 """A linear layer and its cross entropy by chunks of rows: the logits of one chunk at a time.
 
 torch multiplies, the Rust kernel turns the logits of a chunk into their gradient where they lie. In
-half precision the weight gradient is rounded each time something is added to it, so there the
-chunks of several softmaxes share one product.
+half precision the weight gradient is rounded each time a chunk is added to it, and products are
+fast, so chunks are larger there.
 """
 
 from __future__ import annotations
@@ -15,14 +15,12 @@ import torch
 from fastft.modeling.losses.reference import Rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from fastft.modeling.losses.kernel import RowKernel
 
 CHUNK_TOKENS = 256
-"""Rows whose logits are made at a time."""
-TOKENS_BETWEEN_ROUNDINGS = 1024
-"""Rows whose share of a weight gradient in half precision is rounded once."""
+"""Rows whose logits are made at a time, in float32."""
+CHUNK_TOKENS_HALF = 1024
+"""The same in half precision."""
 
 
 class Linear(NamedTuple):
@@ -55,7 +53,7 @@ class Gradients(NamedTuple):
 class Plan:
     """How the rows are cut, and what is wanted of them."""
 
-    chunk_tokens: int = CHUNK_TOKENS
+    chunk_tokens: int | None = None
     accum_dtype: torch.dtype | None = None
     """The type in which the weight gradient is summed; None for its own."""
     hidden: bool = True
@@ -68,11 +66,12 @@ class Plan:
         """Whether any gradient is wanted."""
         return self.hidden or self.weight or self.bias
 
-    def block_tokens(self, dtype: torch.dtype) -> int:
-        """Rows that share the products of the gradients: whole chunks."""
-        if dtype in (torch.float32, torch.float64) or not self.wants_any:
+    def tokens_at_once(self, dtype: torch.dtype) -> int:
+        """Rows of a chunk."""
+        if self.chunk_tokens is not None:
             return self.chunk_tokens
-        return max(TOKENS_BETWEEN_ROUNDINGS // self.chunk_tokens, 1) * self.chunk_tokens
+        is_half = dtype in (torch.bfloat16, torch.float16)
+        return CHUNK_TOKENS_HALF if is_half else CHUNK_TOKENS
 
 
 def losses(
@@ -95,25 +94,24 @@ def losses(
         factor: What the gradients are multiplied by.
     """
     num_rows, num_classes = linear.hidden.shape[0], linear.weight.shape[0]
-    block = min(plan.block_tokens(linear.hidden.dtype), num_rows)
-    room = linear.hidden.new_empty(block, num_classes)
+    size = min(plan.tokens_at_once(linear.hidden.dtype), num_rows)
+    room = linear.hidden.new_empty(size, num_classes)
     sums = _Sums(linear, plan)
     found: list[Rows] = []
-    for start, end in _spans(num_rows, block):
-        for low, high in _spans(end - start, plan.chunk_tokens):
-            logits = linear.logits(start + low, start + high, room[low:high])
-            rows = slice(start + low, start + high)
-            found.append(
-                kernel(
-                    logits,
-                    labels[rows],
-                    gradient=logits if plan.wants_any else None,
-                    row_weight=None if row_weight is None else row_weight[rows],
-                    factor=factor,
-                )
+    for start in range(0, num_rows, max(size, 1)):
+        end = min(start + size, num_rows)
+        logits = linear.logits(start, end, room[: end - start])
+        found.append(
+            kernel(
+                logits,
+                labels[start:end],
+                gradient=logits if plan.wants_any else None,
+                row_weight=None if row_weight is None else row_weight[start:end],
+                factor=factor,
             )
+        )
         if plan.wants_any:
-            sums.add(room[: end - start], start, end)
+            sums.add(logits, start, end)
     return _joined(found), sums.gradients()
 
 
@@ -162,15 +160,11 @@ def _sum_type(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
-def _spans(length: int, step: int) -> Iterator[tuple[int, int]]:
-    for start in range(0, length, max(step, 1)):
-        yield start, min(start + step, length)
-
-
 def _joined(found: list[Rows]) -> Rows:
     """The rows of all chunks."""
     if not found:
         return Rows(torch.empty(0, dtype=torch.float64))
+    losses, *others = zip(*found, strict=True)
     return Rows(
-        *(None if part[0] is None else torch.cat(part) for part in zip(*found, strict=True))
+        torch.cat(losses), *(None if part[0] is None else torch.cat(part) for part in others)
     )

@@ -17,6 +17,7 @@ from fastft.modeling.losses.choice import (
     once,
     runs_rust,
     small_mean,
+    split_divisor,
     stats_of,
     upstream,
     wrong,
@@ -189,29 +190,28 @@ class _InPlace(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, logits: torch.Tensor, run: _Run) -> torch.Tensor:
-        targets, settings = run.targets, run.settings
+        targets = run.targets
+        factor, ctx.divisor = split_divisor(run.divisor, logits.dtype)
         run.rows = run.kernel(
             logits,
             targets.labels,
             gradient=logits,
             row_weight=targets.token_weight,
-            factor=1 / run.divisor,
+            factor=factor,
         )
         # Whoever kept the logits for a backward of his own has to learn that they are gone.
         torch.autograd.graph.increment_version(logits)
         ctx.gradient = logits.detach()
-        ctx.reduction = settings.reduction
-        ctx.shape = targets.shape
+        ctx.reduction = run.settings.reduction
         return run.loss(logits)
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None]:
         gradient = once(ctx, "gradient")
-        grad = grads[0]
         if ctx.reduction == "none":
-            gradient.mul_(grad.reshape(-1, 1))
-        elif grad != 1:
-            gradient.mul_(grad)
+            gradient.mul_(grads[0].reshape(-1, 1))
+        elif (scale := float(grads[0]) / ctx.divisor) != 1:
+            gradient.mul_(scale)
         return gradient, None
 
 

@@ -12,20 +12,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from fastft.modeling.losses.choice import (
-    check_weights,
-    divisor_of,
-    finished,
-    once,
-    runs_rust,
-    small_mean,
-    stats_of,
-    upstream,
-    wrong,
-)
-from fastft.modeling.losses.chunks import CHUNK_TOKENS, Gradients, Linear, Plan, losses
-from fastft.modeling.losses.kernel import RowKernel, is_plain
-from fastft.modeling.losses.reference import Rows, reduced, row_losses
+from fastft.modeling.losses.choice import check_weights, runs_rust, small_mean, stats_of, wrong
+from fastft.modeling.losses.chunks import Plan
+from fastft.modeling.losses.fused_linear import FusedLinear
+from fastft.modeling.losses.kernel import is_plain
+from fastft.modeling.losses.reference import reduced, row_losses
 from fastft.modeling.losses.settings import SMALL, Settings
 from fastft.modeling.losses.targets import Targets, targets_of
 
@@ -62,7 +53,7 @@ def linear_cross_entropy(
         labels: (...), int64 or int32; `ignore_index` for rows that do not count.
         bias: (V,).
         index: int64 (M,): the rows of the flattened `hidden` that count; then `labels` and
-            `token_weight` are (M,) too (`loss_index` and `loss_labels` of a batch). No row twice.
+            `token_weight` are (M,) too (`loss_index` and `loss_labels` of a batch).
         token_weight: A weight for each label.
         class_weight: (V,), a weight for each class.
         ignore_index: The label that does not count.
@@ -75,7 +66,7 @@ def linear_cross_entropy(
         z_loss: The factor of the squared log-sum-exp, which is added to each loss.
         softcap: Logits become `softcap * tanh(logits / softcap)`, after `logit_scale`.
         logit_scale: What logits are multiplied by.
-        chunk_tokens: Rows whose logits are made at a time; None for 256.
+        chunk_tokens: Rows whose logits are made at a time; None for 256, in half precision 1,024.
         accum_dtype: "auto" sums the weight gradient in its own type, `torch.float32` in that; in
             half precision this takes a second array of its size and rounds less.
         backend: "auto"; "rust" (CPU); "torch", the plain way.
@@ -127,7 +118,7 @@ def linear_cross_entropy(
     tensors = (hidden, weight, labels, bias, index, token_weight, class_weight)
     if not runs_rust(backend, num_logits, hidden.dtype, *tensors):
         return _plainly(rows, weight, bias, targets, settings, return_stats=return_stats)
-    run = _Run(targets, settings, plan, statistics=return_stats)
+    run = FusedLinear(targets, settings, plan, statistics=return_stats)
     loss = run.apply(rows, weight, bias)
     return (loss, stats_of(run.rows, targets, ignore_index)) if return_stats else loss
 
@@ -147,9 +138,7 @@ def _small(
 
 
 def _plan(chunk_tokens: int | None, accum_dtype: Any) -> Plan:
-    if chunk_tokens is None:
-        chunk_tokens = CHUNK_TOKENS
-    if not isinstance(chunk_tokens, int) or chunk_tokens < 1:
+    if chunk_tokens is not None and (not isinstance(chunk_tokens, int) or chunk_tokens < 1):
         raise wrong("chunk_tokens", repr(chunk_tokens), "a number of rows, at least 1, or None")
     if accum_dtype not in ACCUM_DTYPES:
         raise wrong("accum_dtype", repr(accum_dtype), "'auto' or torch.float32")
@@ -182,126 +171,6 @@ def _check_layer(
         found = f"{bias.dtype} of shape {tuple(bias.shape)}"
         raise wrong("bias", found, f"{weight.dtype} of shape ({weight.shape[0]},)")
     check_weights(settings.class_weight, weight.shape[0])
-
-
-class _Run:
-    """One call on its way through autograd."""
-
-    def __init__(
-        self, targets: Targets, settings: Settings, plan: Plan, *, statistics: bool
-    ) -> None:
-        self.targets = targets
-        self.settings = settings
-        self.plan = plan
-        self.kernel = RowKernel(settings, statistics=statistics)
-        self.divisor = divisor_of(targets, settings)
-        self.rows = Rows(torch.empty(0))
-
-    def apply(
-        self, hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
-    ) -> torch.Tensor:
-        """The loss, with a graph where gradients are wanted."""
-        wants = [
-            torch.is_grad_enabled() and one is not None and one.requires_grad
-            for one in (hidden, weight, bias)
-        ]
-        if not any(wants):
-            nothing = self.plan_for(False, False, False)
-            weights = self.targets.token_weight
-            computed = self.compute(hidden, weight, bias, nothing, weights)
-            return self.loss(computed, hidden.dtype)
-        function = _Recomputed if self.settings.reduction == "none" else _Ready
-        loss: torch.Tensor = function.apply(hidden, weight, bias, self, self.plan_for(*wants))
-        return loss
-
-    def plan_for(self, hidden: bool, weight: bool, bias: bool) -> Plan:
-        """The plan with the gradients that are wanted."""
-        return Plan(self.plan.chunk_tokens, self.plan.accum_dtype, hidden, weight, bias)
-
-    def compute(
-        self,
-        hidden: torch.Tensor,
-        weight: torch.Tensor,
-        bias: torch.Tensor | None,
-        plan: Plan,
-        row_weight: torch.Tensor | None = None,
-        factor: float = 1.0,
-    ) -> tuple[Rows, Gradients]:
-        """Losses and gradients of the rows that count; the gradient of hidden is for all rows."""
-        rows = self.targets.rows
-        chosen = hidden.detach() if rows is None else hidden.detach()[rows]
-        linear = Linear(chosen, weight.detach(), None if bias is None else bias.detach())
-        with torch.no_grad(), torch.autocast("cpu", enabled=False):
-            found, gradients = losses(
-                *(linear, self.targets.labels, self.kernel, plan),
-                row_weight=row_weight,
-                factor=factor,
-            )
-        if rows is not None and gradients.hidden is not None:
-            whole = torch.zeros_like(hidden).index_copy_(0, rows, gradients.hidden)
-            gradients = gradients._replace(hidden=whole)
-        return found, gradients
-
-    def loss(self, computed: tuple[Rows, Gradients], dtype: torch.dtype) -> torch.Tensor:
-        """The loss from what was computed, in the type that it has for `hidden`."""
-        self.rows = computed[0]
-        return finished(self.rows.loss, self.targets, self.settings, self.divisor, dtype)
-
-
-class _Ready(torch.autograd.Function):
-    """A sum, whose gradients are computed at once and scaled in backward."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        hidden: torch.Tensor,
-        weight: torch.Tensor,
-        bias: torch.Tensor | None,
-        run: _Run,
-        plan: Plan,
-    ) -> torch.Tensor:
-        weights = run.targets.token_weight
-        computed = run.compute(hidden, weight, bias, plan, weights, 1 / run.divisor)
-        ctx.gradients = computed[1]
-        return run.loss(computed, hidden.dtype)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[Any, ...]:
-        gradients = once(ctx, "gradients")
-        if grads[0] != 1:
-            for gradient in gradients:
-                if gradient is not None:
-                    gradient.mul_(grads[0])
-        return (*gradients, None, None)
-
-
-class _Recomputed(torch.autograd.Function):
-    """A loss for each label: what they weigh is known in backward, so the logits come once more."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        hidden: torch.Tensor,
-        weight: torch.Tensor,
-        bias: torch.Tensor | None,
-        run: _Run,
-        plan: Plan,
-    ) -> torch.Tensor:
-        ctx.save_for_backward(hidden, weight, bias)
-        ctx.run, ctx.plan = run, plan
-        only = run.plan_for(False, False, False)
-        computed = run.compute(hidden, weight, bias, only, run.targets.token_weight)
-        return run.loss(computed, hidden.dtype)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[Any, ...]:
-        run = ctx.run
-        grad = grads[0].reshape(-1)
-        if run.targets.places is not None:
-            grad = grad[run.targets.places]
-        weight, factor = upstream(grad, run.targets.token_weight, run.settings, run.divisor)
-        _, gradients = run.compute(*ctx.saved_tensors, ctx.plan, weight, factor)
-        return (*gradients, None, None)
 
 
 def _plainly(

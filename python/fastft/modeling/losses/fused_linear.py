@@ -1,0 +1,142 @@
+"""The fused loss of a linear layer on its way through autograd.
+
+A sum over the rows has its gradients ready when it is there; in backward they are scaled, once. For
+a loss of each row, the weights of the rows come with backward, so the logits are made once more.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from fastft.modeling.losses.choice import divisor_of, finished, once, split_divisor, upstream
+from fastft.modeling.losses.chunks import Gradients, Linear, Plan, losses
+from fastft.modeling.losses.kernel import RowKernel
+from fastft.modeling.losses.reference import Rows
+
+if TYPE_CHECKING:
+    from fastft.modeling.losses.settings import Settings
+    from fastft.modeling.losses.targets import Targets
+
+
+class FusedLinear:
+    """One call on its way through autograd."""
+
+    def __init__(
+        self, targets: Targets, settings: Settings, plan: Plan, *, statistics: bool
+    ) -> None:
+        self.targets = targets
+        self.settings = settings
+        self.plan = plan
+        self.kernel = RowKernel(settings, statistics=statistics)
+        self.divisor = divisor_of(targets, settings)
+        self.rows = Rows(torch.empty(0))
+
+    def apply(
+        self, hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
+    ) -> torch.Tensor:
+        """The loss, with a graph where gradients are wanted."""
+        wants = [
+            torch.is_grad_enabled() and one is not None and one.requires_grad
+            for one in (hidden, weight, bias)
+        ]
+        if not any(wants):
+            nothing = self.plan_for(False, False, False)
+            weights = self.targets.token_weight
+            computed = self.compute(hidden, weight, bias, nothing, weights)
+            return self.loss(computed, hidden.dtype)
+        function = _Recomputed if self.settings.reduction == "none" else _Ready
+        loss: torch.Tensor = function.apply(hidden, weight, bias, self, self.plan_for(*wants))
+        return loss
+
+    def plan_for(self, hidden: bool, weight: bool, bias: bool) -> Plan:
+        """The plan with the gradients that are wanted."""
+        return Plan(self.plan.chunk_tokens, self.plan.accum_dtype, hidden, weight, bias)
+
+    def compute(
+        self,
+        hidden: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        plan: Plan,
+        row_weight: torch.Tensor | None = None,
+        factor: float = 1.0,
+    ) -> tuple[Rows, Gradients]:
+        """Losses and gradients of the rows that count; the gradient of hidden is for all rows."""
+        rows = self.targets.rows
+        chosen = hidden.detach() if rows is None else hidden.detach()[rows]
+        linear = Linear(chosen, weight.detach(), None if bias is None else bias.detach())
+        with torch.no_grad(), torch.autocast("cpu", enabled=False):
+            found, gradients = losses(
+                *(linear, self.targets.labels, self.kernel, plan),
+                row_weight=row_weight,
+                factor=factor,
+            )
+        if rows is not None and gradients.hidden is not None:
+            whole = torch.zeros_like(hidden).index_add_(0, rows, gradients.hidden)
+            gradients = gradients._replace(hidden=whole)
+        return found, gradients
+
+    def loss(self, computed: tuple[Rows, Gradients], dtype: torch.dtype) -> torch.Tensor:
+        """The loss from what was computed, in the type that it has for `hidden`."""
+        self.rows = computed[0]
+        return finished(self.rows.loss, self.targets, self.settings, self.divisor, dtype)
+
+
+class _Ready(torch.autograd.Function):
+    """A sum, whose gradients are computed at once and scaled in backward."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        run: FusedLinear,
+        plan: Plan,
+    ) -> torch.Tensor:
+        weights = run.targets.token_weight
+        factor, ctx.divisor = split_divisor(run.divisor, hidden.dtype)
+        computed = run.compute(hidden, weight, bias, plan, weights, factor)
+        ctx.gradients = computed[1]
+        return run.loss(computed, hidden.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[Any, ...]:
+        gradients = once(ctx, "gradients")
+        scale = float(grads[0]) / ctx.divisor
+        if scale != 1:
+            for gradient in gradients:
+                if gradient is not None:
+                    gradient.mul_(scale)
+        return (*gradients, None, None)
+
+
+class _Recomputed(torch.autograd.Function):
+    """A loss for each label: what they weigh is known in backward, so the logits come once more."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        run: FusedLinear,
+        plan: Plan,
+    ) -> torch.Tensor:
+        ctx.save_for_backward(hidden, weight, bias)
+        ctx.run, ctx.plan = run, plan
+        only = run.plan_for(False, False, False)
+        computed = run.compute(hidden, weight, bias, only, run.targets.token_weight)
+        return run.loss(computed, hidden.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[Any, ...]:
+        run = ctx.run
+        grad = grads[0].reshape(-1)
+        if run.targets.places is not None:
+            grad = grad[run.targets.places]
+        weight, factor = upstream(grad, run.targets.token_weight, run.settings, run.divisor)
+        _, gradients = run.compute(*ctx.saved_tensors, ctx.plan, weight, factor)
+        return (*gradients, None, None)

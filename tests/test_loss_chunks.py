@@ -1,0 +1,156 @@
+"""`fastft.linear_cross_entropy`: chunks, threads, rows left out, half precision, memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import fastft
+from fastft.modeling.losses import fused_linear
+from tests.losses import both, gradients, problem, relative
+
+RUST = {"backend": "rust"}
+
+
+@pytest.mark.parametrize("accum_dtype", ["auto", torch.float32])
+def test_bfloat16_is_as_right_as_its_format(accum_dtype: Any) -> None:
+    case = problem(1500, 16, 2000, dtype=torch.bfloat16, bias=True)
+    found, exact = both(case, accum_dtype=accum_dtype)
+    assert [one.dtype for one in found] == [torch.float32, *[torch.bfloat16] * 3]
+    # Above what torch's chunked loss reaches by four orders of magnitude; the logits are rounded.
+    assert relative(found[0], exact[0]) < 1e-4
+    for one, right in zip(found[1:], exact[1:], strict=True):
+        assert float((one - right).norm() / right.norm()) < 6e-3
+
+
+def test_the_loss_in_bfloat16_is_that_of_the_rounded_logits() -> None:
+    case = problem(1100, 16, 500, dtype=torch.bfloat16)
+    loss = fastft.linear_cross_entropy(case.hidden, case.weight, case.labels, **RUST)
+    logits = F.linear(case.hidden, case.weight)
+    exact = F.cross_entropy(logits.double(), case.labels)
+    assert relative(loss, exact) < 1e-5
+
+
+def test_float32_sums_of_the_weight_gradient_round_less() -> None:
+    case = problem(4096, 16, 300, dtype=torch.bfloat16, ignored=0)
+    (_, _, rough), exact = both(case, accum_dtype="auto", chunk_tokens=64)
+    (_, _, fine), _ = both(case, accum_dtype=torch.float32, chunk_tokens=64)
+    assert (fine - exact[2]).norm() < (rough - exact[2]).norm()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_chunks_and_threads_do_not_change_the_result(dtype: torch.dtype) -> None:
+    case = problem(300, 8, 700, dtype=dtype)
+    tolerance = 2e-6 if dtype == torch.float32 else 1e-2
+    # In its own type a weight gradient in half precision is rounded once a chunk.
+    first, _ = both(case, chunk_tokens=300, accum_dtype=torch.float32)
+    before = torch.get_num_threads()
+    for chunk_tokens, num_threads in [(1, 1), (7, 2), (64, 3), (256, 2), (10**6, 1)]:
+        torch.set_num_threads(num_threads)
+        try:
+            found, _ = both(case, chunk_tokens=chunk_tokens, accum_dtype=torch.float32)
+        finally:
+            torch.set_num_threads(before)
+        for one, right in zip(found, first, strict=True):
+            assert relative(one, right) < tolerance
+
+
+def test_the_row_kernel_does_not_depend_on_threads_to_the_bit() -> None:
+    logits = torch.randn(600, 900)
+    labels = torch.randint(900, (600,))
+    before, results = torch.get_num_threads(), []
+    for num_threads in (1, 2, 5):
+        torch.set_num_threads(num_threads)
+        try:
+            leaf = logits.clone().requires_grad_()
+            loss = fastft.cross_entropy(leaf, labels, backend="rust")
+            results.append((loss.detach(), *gradients(loss, [leaf])))
+        finally:
+            torch.set_num_threads(before)
+    for result in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(result, results[0], strict=True))
+
+
+def test_rows_without_a_label_are_never_multiplied(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = problem(400, 4, 50)
+    rows: list[int] = []
+    losses = fused_linear.losses
+
+    def watched(linear: Any, *arguments: Any, **options: Any) -> Any:
+        rows.append(len(linear.hidden))
+        return losses(linear, *arguments, **options)
+
+    monkeypatch.setattr(fused_linear, "losses", watched)
+    fastft.linear_cross_entropy(*case.leaves(), case.labels, **RUST).backward()
+    assert rows == [300]
+
+
+def test_a_denominator_adds_up_over_micro_batches() -> None:
+    case = problem(64, 6, 40)
+    whole, parts = case.leaves(), case.leaves()
+    gradient = gradients(fastft.linear_cross_entropy(*whole, case.labels, **RUST), whole)
+    count = (case.labels != -100).sum()
+    for start in range(0, 64, 16):
+        rows = slice(start, start + 16)
+        loss = fastft.linear_cross_entropy(
+            parts[0][rows], parts[1], case.labels[rows], denominator=count, **RUST
+        )
+        loss.backward()
+    for one, right in zip(parts, gradient, strict=True):
+        assert relative(one.grad, right) < 1e-6
+
+
+def test_a_row_may_be_named_twice() -> None:
+    case = problem(10, 3, 6, ignored=0)
+    index = torch.tensor([7, 2, 7])
+    leaves, theirs = case.leaves(), case.leaves()
+    loss = fastft.linear_cross_entropy(*leaves, case.labels[index], index=index, **RUST)
+    right = F.cross_entropy(F.linear(theirs[0][index], theirs[1]), case.labels[index])
+    for one, other in zip(gradients(loss, leaves), gradients(right, theirs), strict=True):
+        assert relative(one, other) < 1e-6
+
+
+class Largest(TorchDispatchMode):
+    """Notes the size of the largest tensor that is made."""
+
+    size = 0
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        result = function(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor):
+            self.size = max(self.size, result.numel())
+        return result
+
+
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_the_logits_of_a_batch_never_exist(reduction: str) -> None:
+    case = problem(1000, 8, 600, ignored=0)
+    leaves = case.leaves()
+    with Largest() as made:
+        loss = fastft.linear_cross_entropy(
+            *leaves, case.labels, chunk_tokens=32, reduction=reduction
+        )
+        loss.sum().backward()
+    assert made.size == 32 * 600
+
+
+def test_float16_keeps_small_gradients_for_a_scaler() -> None:
+    case = problem(3000, 4, 900, dtype=torch.float16, ignored=0)
+    leaves, exact = case.leaves(), case.leaves(torch.float64)
+    loss = fastft.linear_cross_entropy(*leaves, case.labels, accum_dtype=torch.float32)
+    right = F.cross_entropy(F.linear(*exact), case.labels)
+    found = gradients(loss * 2.0**12, leaves)
+    for one, other in zip(found, gradients(right * 2.0**12, exact), strict=True):
+        assert float((one - other).norm() / other.norm()) < 3e-3
+    leaf = F.linear(case.hidden, case.weight).requires_grad_()
+    wide = leaf.detach().double().requires_grad_()
+    loss = fastft.cross_entropy(leaf * 1, case.labels, inplace=True)
+    (found_logits,) = gradients(loss * 2.0**12, [leaf])
+    (wanted,) = gradients(F.cross_entropy(wide, case.labels) * 2.0**12, [wide])
+    assert float((found_logits - wanted).norm() / wanted.norm()) < 1e-3
