@@ -181,3 +181,13 @@ def both(case: Any, **options: Any) -> tuple[list[torch.Tensor], list[torch.Tens
     mix = torch.linspace(0.5, 1.5, loss.numel()).reshape(loss.shape)
     found = [loss.detach(), *gradients((loss * mix.to(loss.dtype)).sum(), leaves)]
     return found, [reference.detach(), *gradients((reference * mix).sum(), exact)]
+
+
+def logits_and_labels(
+    *shape: int, scale: float = 1.0, offset: float = 0.0, seed: int = 0
+) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(*shape, generator=generator) * scale + offset
+    labels = torch.randint(shape[-1], shape[:-1], generator=generator)
+    labels.view(-1)[::5] = -100
+    return logits, labels

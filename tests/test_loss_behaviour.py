@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import shutil
 from typing import Any
 
 import pytest
@@ -122,7 +121,6 @@ def test_autocast_does_not_reach_the_products() -> None:
     assert relative(loss, exact) < 1e-12
 
 
-@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 @pytest.mark.parametrize("backend", ["aot_eager", "eager"])
 def test_compiled_code_gets_the_same_loss(backend: str) -> None:
     case = problem(50, 6, 3000)

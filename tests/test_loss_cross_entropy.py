@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from typing import Any
 
 import pytest
@@ -14,35 +11,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastft
-from fastft import _fastft
-from tests.losses import OPTIONS, Anew, exact_loss, gradients, options_for, relative
-
-
-def logits_and_labels(
-    *shape: int, scale: float = 1.0, offset: float = 0.0, seed: int = 0
-) -> tuple[torch.Tensor, torch.Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    logits = torch.randn(*shape, generator=generator) * scale + offset
-    labels = torch.randint(shape[-1], shape[:-1], generator=generator)
-    labels.view(-1)[::5] = -100
-    return logits, labels
+from tests.losses import (
+    OPTIONS,
+    Anew,
+    exact_loss,
+    gradients,
+    logits_and_labels,
+    options_for,
+    relative,
+)
 
 
 def computed(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """A leaf, and logits that were made from it and may be overwritten."""
     leaf = logits.clone().requires_grad_()
     return leaf, leaf * 1
-
-
-def available(level: str) -> bool:
-    try:
-        _fastft.cross_entropy(torch.zeros(1, 1).numpy(), torch.zeros(1).long().numpy(), simd=level)
-    except fastft.ConfigurationError:
-        return False
-    return True
-
-
-LEVELS = [level for level in ("scalar", "avx2", "avx512") if available(level)]
 
 
 @pytest.mark.floor
@@ -78,68 +61,6 @@ def test_gradcheck_of_the_function_itself(name: str, inplace: bool) -> None:
     if not inplace:
         assert torch.autograd.gradcheck(loss, leaf, atol=1e-7)
         assert torch.autograd.gradgradcheck(loss, leaf, atol=1e-6)
-
-
-@pytest.mark.parametrize("level", LEVELS)
-@pytest.mark.parametrize("offset", [0.0, 1e4])
-@pytest.mark.parametrize("scale", [1, 20, 300])
-@pytest.mark.parametrize("num_classes", [1, 2, 3, 17, 129, 1000, 50257])
-def test_every_level_of_the_kernel(
-    level: str, num_classes: int, scale: float, offset: float
-) -> None:
-    logits, labels = logits_and_labels(11, num_classes, scale=scale, offset=offset)
-    gradient = logits.clone()
-    loss, lse, _, _ = _fastft.cross_entropy(
-        gradient.numpy(), labels.numpy(), gradient=gradient.numpy(), simd=level
-    )
-    exact = logits.double().requires_grad_()
-    right = F.cross_entropy(exact, labels, reduction="none")
-    (exact_gradient,) = gradients(right.sum(), [exact])
-    exact_losses = right.detach()
-    assert float((torch.from_numpy(loss) - exact_losses).abs().max()) <= 1e-6 * float(
-        exact_losses.max()
-    )
-    assert float((gradient - exact_gradient).abs().max()) <= 3e-7
-    counts = labels != -100
-    right_lse = exact.detach().logsumexp(-1)[counts]
-    assert torch.allclose(torch.from_numpy(lse)[counts], right_lse, rtol=1e-6)
-
-
-@pytest.mark.parametrize("level", LEVELS)
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_is_the_rounded_exact_gradient(level: str, dtype: torch.dtype) -> None:
-    logits, labels = logits_and_labels(16, 1003, scale=3)
-    logits = logits.to(dtype)
-    exact = logits.double().requires_grad_()
-    right = F.cross_entropy(exact, labels, reduction="none")
-    (exact_gradient,) = gradients(right.sum(), [exact])
-    bits = logits.clone().view(torch.uint16).numpy()
-    loss, _, _, _ = _fastft.cross_entropy(
-        bits, labels.numpy(), gradient=bits, format=str(dtype).removeprefix("torch."), simd=level
-    )
-    found = torch.from_numpy(bits).view(dtype)
-    # A value beside the middle of two neighbours may go to the other one; those are few.
-    assert float((found != exact_gradient.to(dtype)).double().mean()) < 0.01
-    assert torch.allclose(found, exact_gradient.to(dtype), rtol=2**-7, atol=1e-7)
-    assert relative(torch.from_numpy(loss), right.detach()) < 1e-6
-
-
-@pytest.mark.parametrize("level", ["scalar", "avx2", "avx512", "sse9"])
-def test_the_environment_forces_a_level(level: str) -> None:
-    code = "from fastft import _fastft; print(_fastft.simd_level())"
-    environment = {**os.environ, "FASTFT_SIMD": level}
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
-    )
-    if available(level):
-        assert done.stdout == f"{level}\n"
-    else:
-        assert "this processor has no vector instructions" in done.stderr
-
-
-def test_an_unknown_level_is_an_error() -> None:
-    with pytest.raises(fastft.ConfigurationError, match='no vector instructions "sse9"'):
-        _fastft.cross_entropy(torch.zeros(1, 2).numpy(), torch.zeros(1).long().numpy(), simd="sse9")
 
 
 @settings(max_examples=60, deadline=None)

@@ -59,16 +59,16 @@ def finished(
     return (losses.sum() / divisor).to(dtype)
 
 
-def divisor_of(supervised: Targets, settings: Settings) -> float:
+def divisor_of(targets: Targets, settings: Settings) -> float:
     """`Settings.divisor` as a number.
 
     Raises:
         ConfigurationError: A denominator of 0 for labels that count.
     """
-    divisor = float(settings.divisor(supervised.labels, supervised.token_weight))
+    divisor = float(settings.divisor(targets.labels, targets.token_weight))
     if divisor:
         return divisor
-    if supervised.labels.numel():
+    if (targets.labels != settings.ignore_index).any():
         raise wrong("denominator", "0", "the number of labels that count in the whole step")
     return 1.0
 

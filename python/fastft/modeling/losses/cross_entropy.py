@@ -150,7 +150,7 @@ class _Run:
         self.targets = targets
         self.settings = settings
         self.kernel = RowKernel(settings, statistics=statistics)
-        self.divisor = divisor_of(targets.supervised(settings.ignore_index), settings)
+        self.divisor = divisor_of(targets, settings)
         self.rows = Rows(torch.empty(0))
 
     def loss(self, logits: torch.Tensor) -> torch.Tensor:
