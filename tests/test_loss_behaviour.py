@@ -156,7 +156,7 @@ def test_small_problems_go_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_large_problems_go_to_rust() -> None:
-    case = problem(60, 4, 4000)
+    case = problem(100, 4, 4000)
     assert (
         "_Ready" in type(fastft.linear_cross_entropy(*case.leaves(), case.labels).grad_fn).__name__
     )
@@ -187,13 +187,17 @@ def test_the_module_is_the_function_with_its_options() -> None:
 
 
 @pytest.mark.parametrize("backend", ["auto", "rust", "torch"])
+@pytest.mark.parametrize("options", [{}, {"class_weight": torch.ones(40)}, {"reduction": "none"}])
 @pytest.mark.parametrize("label", [-1, 40, 2**40])
-def test_labels_outside_the_vocabulary_are_named(label: int, backend: str) -> None:
+def test_labels_outside_the_vocabulary_are_named(
+    label: int, options: dict[str, Any], backend: str
+) -> None:
     case = problem(12, 6, 40)
     case.labels[7] = label
+    options = {**options, "backend": backend}
     for call in (
-        lambda: fastft.linear_cross_entropy(*case.leaves(), case.labels, backend=backend),
-        lambda: fastft.cross_entropy(F.linear(*case.leaves()), case.labels, backend=backend),
+        lambda: fastft.linear_cross_entropy(*case.leaves(), case.labels, **options),
+        lambda: fastft.cross_entropy(F.linear(*case.leaves()), case.labels, **options),
     ):
         with pytest.raises(fastft.LabelError) as caught:
             call()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from fastft.errors import LabelError
 from fastft.modeling.losses.choice import (
     check_weights,
     divisor_of,
@@ -107,11 +108,18 @@ def cross_entropy(
     tensors = (logits, labels, class_weight, token_weight)
     if not runs_rust(backend, num_logits, logits.dtype, *tensors):
         return _plainly(logits, targets, settings, shift=shift, return_stats=return_stats)
-    targets.check(logits.shape[-1], ignore_index, shift=shift)
+    if class_weight is not None:
+        # Their sum is looked up by labels, before the kernel has looked at these.
+        targets.check(logits.shape[-1], ignore_index, shift=shift)
     rows = _as_rows(logits, inplace=inplace)
     run = _Run(targets, settings, statistics=return_stats)
     in_place = inplace and torch.is_grad_enabled() and logits.requires_grad
-    loss = (_InPlace if in_place else _Fused).apply(rows, run)
+    try:
+        loss = (_InPlace if in_place else _Fused).apply(rows, run)
+    except LabelError:
+        # The kernel looked at all labels before it wrote anything; here their places are known.
+        targets.check(logits.shape[-1], ignore_index, shift=shift)
+        raise
     return (loss, stats_of(run.rows, targets, ignore_index)) if return_stats else loss
 
 

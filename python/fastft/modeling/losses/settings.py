@@ -12,8 +12,8 @@ import torch
 from fastft.errors import ConfigurationError
 
 REDUCTIONS = ("mean", "sum", "none")
-SMALL = 100_000
-"""Below so many logits the plain way of torch takes less time than any other."""
+SMALL = 250_000
+"""Below so many logits the plain way of torch takes less time: there calls cost more than work."""
 
 
 class Stats(NamedTuple):
