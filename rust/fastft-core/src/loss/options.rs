@@ -89,12 +89,28 @@ pub(super) struct Sums {
     pub(super) max: f64,
     /// `d` at the label.
     pub(super) label: f64,
-    /// `sum exp(d)`.
-    pub(super) exp: f64,
+    /// `sum exp(d)` without the label: beside a label of 1 what is small would be lost.
+    pub(super) others: f64,
     /// `sum exp(d) d`, with statistics.
     pub(super) exp_times: f64,
     /// `sum w d`, with label smoothing.
     pub(super) weighted: f64,
+}
+
+impl Sums {
+    /// `sum exp(d)`.
+    pub(super) fn exp(&self) -> f64 {
+        self.others + self.label.exp()
+    }
+
+    /// Its logarithm.
+    pub(super) fn log(&self) -> f64 {
+        if self.label == 0.0 {
+            self.others.ln_1p()
+        } else {
+            self.exp().ln()
+        }
+    }
 }
 
 /// The gradient of a row by its capped logits: `softmax[j] * p - label * [j = l] - each * w[j]`.
@@ -103,6 +119,15 @@ pub(super) struct Slopes {
     pub(super) softmax: f64,
     pub(super) label: f64,
     pub(super) each: f64,
+}
+
+impl Slopes {
+    /// The gradient at the label; `p - 1` is taken from the other classes, so that it keeps its
+    /// digits where `p` is all but 1.
+    pub(super) fn at_label(&self, sums: &Sums, class_weight: f64) -> f64 {
+        let less_one = -sums.others / sums.exp();
+        self.softmax * less_one + (self.softmax - self.label) - self.each * class_weight
+    }
 }
 
 /// Row and label, and the weights that belong to them.
@@ -142,7 +167,7 @@ impl Target {
         sums: &Sums,
         is_correct: bool,
     ) -> (Outcome, Slopes) {
-        let log_sum = sums.exp.ln();
+        let log_sum = sums.log();
         let lse = sums.max + log_sum;
         let hard = (1.0 - options.label_smoothing) * self.class_weight;
         let mut loss = hard * (log_sum - sums.label);
@@ -157,7 +182,7 @@ impl Target {
         }
         let factor = options.gradient_factor * self.row_weight;
         let entropy = if options.statistics {
-            log_sum - sums.exp_times / sums.exp
+            log_sum - sums.exp_times / sums.exp()
         } else {
             0.0
         };

@@ -75,7 +75,9 @@ fn sums(options: &Options<'_>, shaped: &[f64], label: usize) -> Sums {
     for (class, &logit) in shaped.iter().enumerate() {
         let below = logit - max;
         let exp = below.exp();
-        sums.exp += exp;
+        if class != label {
+            sums.others += exp;
+        }
         // The limit of x exp(x) for a logit of minus infinity is 0.
         sums.exp_times += if exp == 0.0 { 0.0 } else { exp * below };
         if options.label_smoothing > 0.0 {
@@ -101,7 +103,7 @@ fn write_gradient(
     gradient: &mut [f64],
 ) {
     for (class, (place, &logit)) in gradient.iter_mut().zip(shaped).enumerate() {
-        let softmax = (logit - sums.max).exp() / sums.exp;
+        let softmax = (logit - sums.max).exp() / sums.exp();
         let hit = if class == label { slopes.label } else { 0.0 };
         let even = slopes.each * options.weight_of_class(class);
         *place = (slopes.softmax * softmax - hit - even) * slope(options, logit);

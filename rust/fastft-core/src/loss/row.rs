@@ -130,7 +130,7 @@ struct Found {
     softmax: f32,
     /// What is taken from the gradient of each class.
     each: f32,
-    /// The gradient at the label, in full precision: `p - 1` loses digits in float32.
+    /// The gradient at the label.
     at_label: f32,
 }
 
@@ -152,10 +152,14 @@ fn measure<L: Lanes>(
     } else {
         (0.0, 0.0)
     };
+    if let Some(place) = work.get_mut(target.label) {
+        // Left out of the sum; its gradient is written apart.
+        *place = f32::NEG_INFINITY;
+    }
     let sums = Sums {
         max: f64::from(max),
         label: f64::from(value) - f64::from(max),
-        exp: exponentials(lanes, work, max, call.shape.softcap.is_none()),
+        others: exponentials(lanes, work, max, call.shape.softcap.is_none()),
         exp_times,
         weighted,
     };
@@ -163,7 +167,7 @@ fn measure<L: Lanes>(
     Found {
         outcome,
         max,
-        softmax: (slopes.softmax / sums.exp * linear_slope(options)) as f32,
+        softmax: (slopes.softmax / sums.exp() * linear_slope(options)) as f32,
         each: (slopes.each * linear_slope(options)) as f32,
         at_label: label_gradient(options, &sums, slopes, target, f64::from(value)) as f32,
     }
@@ -180,8 +184,7 @@ fn label_gradient(
     target: &Target,
     value: f64,
 ) -> f64 {
-    let softmax = sums.label.exp() / sums.exp;
-    let gradient = slopes.softmax * softmax - slopes.label - slopes.each * target.class_weight;
+    let gradient = slopes.at_label(sums, target.class_weight);
     let capped = options
         .softcap
         .map_or(1.0, |cap| 1.0 - (value / cap) * (value / cap));
