@@ -39,8 +39,10 @@ if TYPE_CHECKING:
     )
     from fastft.finetuned import FinetunedModel
     from fastft.modeling.losses.cross_entropy import cross_entropy
+    from fastft.modeling.losses.fuse_head import fuse_head, unfuse_head
     from fastft.modeling.losses.linear_cross_entropy import linear_cross_entropy
     from fastft.modeling.losses.module import LinearCrossEntropy
+    from fastft.modeling.losses.supervised import supervised
     from fastft.result import FinetuneResult
     from fastft.training import (
         Seq2SeqTrainer,
@@ -85,9 +87,12 @@ __all__ = [
     "check",
     "cross_entropy",
     "finetune",
+    "fuse_head",
     "linear_cross_entropy",
     "load",
     "pack",
+    "supervised",
+    "unfuse_head",
 ]
 
 _MODULES = {
@@ -115,8 +120,11 @@ _MODULES = {
     "cross_entropy": "fastft.modeling.losses.cross_entropy",
     "finetune": "fastft.api",
     "linear_cross_entropy": "fastft.modeling.losses.linear_cross_entropy",
+    "fuse_head": "fastft.modeling.losses.fuse_head",
     "load": "fastft.api",
     "pack": "fastft.data.packing",
+    "supervised": "fastft.modeling.losses.supervised",
+    "unfuse_head": "fastft.modeling.losses.fuse_head",
 }
 """Where each public name lives; those not named here are the exceptions of `fastft.errors`."""
 

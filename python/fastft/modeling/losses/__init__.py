@@ -1,1 +1,1 @@
-"""Losses: softmax cross entropy of logits, and of a linear layer whose logits are never kept."""
+"""The loss: cross entropy that keeps no logits, and the heads that let a model use it."""

@@ -1,0 +1,123 @@
+"""Log probabilities that are not there yet: for losses made of `log_softmax` and `nll_loss`.
+
+The label smoother of transformers takes `-log_softmax`, gathers the entries of the labels, and sums
+all entries of a row. Both are cross entropies: the first of the labels, the second, V times, of the
+uniform distribution, which label smoothing of 1 gives.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+import torch
+import torch.nn.functional as F
+
+from fastft.modeling.losses.lazy_logits import LazyLogits, fused_cross_entropy
+from fastft.modeling.losses.lazy_tensor import LazyTensor, Op
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class LazyLogProbs(LazyTensor):
+    """`factor * log_softmax(logits)`, (..., V).
+
+    Attributes:
+        logits: The logits, lazy.
+        factor: 1 or -1.
+    """
+
+    logits: LazyLogits
+    factor: int
+
+    handlers: ClassVar[dict[Any, Callable[..., Any]]] = {}
+
+    def row_losses(self, labels: torch.Tensor, **options: Any) -> Any:
+        """Gives what each row loses, fp32, in the shape of `labels`: (...)."""
+        flat = cast("LazyLogits", self.logits.reshape(-1, self.logits.shape[-1]))
+        loss = fused_cross_entropy(flat, labels.reshape(-1), reduction="none", **options)
+        return NotImplemented if loss is NotImplemented else loss.reshape(labels.shape)
+
+
+def _log_softmax(
+    logits: LazyLogits,
+    dim: int | None = None,
+    _stacklevel: int = 3,
+    dtype: torch.dtype | None = None,
+) -> Any:
+    if dim not in (-1, logits.dim() - 1) or dtype not in (None, torch.float32):
+        return NotImplemented
+    # Autocast computes it in fp32, and so it is replayed.
+    is_cast = torch.is_autocast_enabled(logits.device.type)
+    dtype = dtype or (torch.float32 if is_cast else logits.dtype)
+    op = (F.log_softmax, (), {"dim": -1, "dtype": dtype})
+    lazy = LazyLogProbs.create(logits.source, tuple(logits.shape), dtype, logits, op)
+    lazy.logits, lazy.factor = logits, 1
+    return lazy
+
+
+def _negative(log_probs: LazyLogProbs) -> Any:
+    shape, dtype = tuple(log_probs.shape), log_probs.dtype
+    op: Op = (torch.neg, (), {})
+    lazy = LazyLogProbs.create(log_probs.source, shape, dtype, log_probs, op)
+    lazy.logits, lazy.factor = log_probs.logits, -log_probs.factor
+    return cast("LazyLogProbs", lazy)
+
+
+def _gather(log_probs: LazyLogProbs, dim: int, index: torch.Tensor) -> Any:
+    is_last = dim in (-1, log_probs.dim() - 1)
+    if not is_last or index.shape != (*log_probs.shape[:-1], 1):
+        return NotImplemented
+    losses = log_probs.row_losses(index.squeeze(-1))
+    if losses is NotImplemented:
+        return NotImplemented
+    # A tensor of its own: the label smoother fills it in place.
+    return (losses * -log_probs.factor).to(log_probs.dtype).unsqueeze(-1).clone()
+
+
+def _sum(
+    log_probs: LazyLogProbs, dim: Any = None, keepdim: bool = False, *, dtype: Any = None
+) -> Any:
+    if dim not in (-1, log_probs.dim() - 1, (-1,), [-1]):
+        return NotImplemented
+    any_label = torch.zeros(log_probs.shape[:-1], dtype=torch.int64, device=log_probs.device)
+    losses = log_probs.row_losses(any_label, label_smoothing=1.0)
+    if losses is NotImplemented:
+        return NotImplemented
+    total = (losses * (-log_probs.factor * log_probs.shape[-1])).to(dtype or log_probs.dtype)
+    return (total.unsqueeze(-1) if keepdim else total).clone()
+
+
+def _nll_loss(
+    log_probs: LazyLogProbs,
+    target: torch.Tensor,
+    weight: torch.Tensor | None = None,
+    size_average: Any = None,
+    ignore_index: int = -100,
+    reduce: Any = None,
+    reduction: str = "mean",
+) -> Any:
+    if log_probs.factor != 1 or size_average is not None or reduce is not None:
+        return NotImplemented
+    if log_probs.dim() != 2 or target.shape != log_probs.shape[:-1]:
+        return NotImplemented
+    return fused_cross_entropy(
+        log_probs.logits,
+        target,
+        ignore_index=ignore_index,
+        class_weight=weight,
+        reduction=reduction,
+    )
+
+
+def _torch_log_softmax(logits: LazyLogits, dim: int, dtype: Any = None) -> Any:
+    return _log_softmax(logits, dim, dtype=dtype)
+
+
+_T = torch.Tensor
+LazyLogits.handlers[F.log_softmax] = _log_softmax
+LazyLogits.handlers.update(dict.fromkeys((_T.log_softmax, torch.log_softmax), _torch_log_softmax))
+LazyLogProbs.handlers.update(dict.fromkeys((_T.neg, _T.__neg__, torch.neg), _negative))
+LazyLogProbs.handlers.update(dict.fromkeys((_T.gather, torch.gather), _gather))
+LazyLogProbs.handlers.update(dict.fromkeys((_T.sum, torch.sum), _sum))
+LazyLogProbs.handlers[F.nll_loss] = _nll_loss

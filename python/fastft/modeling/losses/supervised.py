@@ -1,0 +1,97 @@
+"""Where the loss of the batch at hand has to look: from the batch to the head, past the model.
+
+A batch of our collators knows the positions whose label counts. The model between batch and head
+does not pass them on, so they travel in a context variable, which threads and tasks do not share.
+They are used only where they surely belong to the labels that the loss is asked for: rows and width
+must be those of the batch, and every label that counts must be among them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@dataclass(frozen=True)
+class _Supervision:
+    batch: Any
+    loss_alone: bool
+
+
+_CURRENT: ContextVar[_Supervision | None] = ContextVar("fastft_supervised", default=None)
+
+
+@contextlib.contextmanager
+def supervised(batch: Any, *, loss_alone: bool = True) -> Iterator[None]:
+    """Tells a fused head which batch its loss is for.
+
+    Args:
+        batch: A batch of our collators, or anything else, which then tells nothing.
+        loss_alone: Whether only the loss is wanted. A fused head then keeps no logits in an
+            evaluation either, where otherwise it makes them.
+
+    Yields:
+        Nothing.
+
+    Example:
+        >>> with fastft.supervised(batch):                         # doctest: +SKIP
+        ...     loss = model(**batch).loss
+    """
+    token = _CURRENT.set(_Supervision(batch, loss_alone))
+    try:
+        yield
+    finally:
+        _CURRENT.reset(token)
+
+
+def wants_loss_alone() -> bool:
+    """Whether the caller said that only the loss is wanted."""
+    current = _CURRENT.get()
+    return current is not None and current.loss_alone
+
+
+def supervised_rows(
+    labels: torch.Tensor, ignore_index: int
+) -> tuple[torch.Tensor, torch.Tensor | None] | None:
+    """Gives the rows whose label counts, as the batch knows them.
+
+    Args:
+        labels: int64 (N,), as the loss got them: shifted already where the model shifts.
+        ignore_index: The label of rows that do not count.
+
+    Returns:
+        int64 (M,), and on a GPU a 0-d bool that says whether they belong to these labels (to ask
+        there would wait); None where there is no batch or it is not that of these labels.
+    """
+    current = _CURRENT.get()
+    index = None if current is None else getattr(current.batch, "loss_index", None)
+    if current is None or index is None or ignore_index != -100 or index.device != labels.device:
+        return None
+    index = _in_width(index, current.batch, len(labels))
+    if index is None:
+        return None
+    counts = labels != ignore_index
+    is_all = counts[index].all() & (counts.sum() == len(index))
+    if labels.device.type == "cpu":
+        return (index, None) if is_all else None
+    return index, is_all
+
+
+def _in_width(index: torch.Tensor, batch: Any, num_rows: int) -> torch.Tensor | None:
+    """Moves positions of (B, T) to those of (B, T - 1), where a loss cut off the last of a row."""
+    labels = batch.get("labels")
+    if labels is None or labels.numel() == 0:
+        return None
+    width = labels.shape[-1]
+    if num_rows == labels.numel():
+        return index
+    if batch.predicts_next and num_rows == labels.numel() // width * (width - 1):
+        return index - torch.div(index, width, rounding_mode="floor")
+    return None
