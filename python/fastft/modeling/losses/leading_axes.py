@@ -48,12 +48,13 @@ def leaves_last(index: Any, num_axes: int) -> bool:
     """
     parts = index if isinstance(index, tuple) else (index,)
     taken = [_axes_taken(part) for part in parts]
-    if any(one is None for one in taken):
+    num_dots = sum(part is Ellipsis for part in parts)
+    if any(one is None for one in taken) or num_dots > 1 or not parts:
         return False
     total = sum(one for one in taken if one is not None)
-    reaches_last = total == num_axes or (Ellipsis in _plain(parts) and parts[-1] is not Ellipsis)
     if total > num_axes:
         return False
+    reaches_last = total == num_axes or (num_dots == 1 and parts[-1] is not Ellipsis)
     return not reaches_last or _is_whole(parts[-1])
 
 
@@ -66,11 +67,6 @@ def _axes_taken(part: Any) -> int | None:
     if type(part) is torch.Tensor and part.dtype in (torch.bool, torch.int64, torch.int32):
         return part.dim() if part.dtype == torch.bool else 1
     return None
-
-
-def _plain(parts: tuple[Any, ...]) -> list[Any]:
-    """The parts that can be compared with `in`: a tensor cannot."""
-    return [part for part in parts if not isinstance(part, torch.Tensor)]
 
 
 def _is_whole(part: Any) -> bool:
