@@ -97,13 +97,14 @@ MODELS: dict[str, Any] = {
     "t5": lambda: hf.T5ForConditionalGeneration(hf.T5Config(**_T5)),
     "bart": lambda: hf.BartForConditionalGeneration(hf.BartConfig(**_BART)),
     "bert": lambda: hf.BertForMaskedLM(hf.BertConfig(**_ENCODER)),
+    "bert-untied": lambda: hf.BertForMaskedLM(hf.BertConfig(**_ENCODER, tie_word_embeddings=False)),
     "roberta": lambda: hf.RobertaForMaskedLM(hf.RobertaConfig(**_ENCODER)),
     "distilbert": lambda: hf.DistilBertForMaskedLM(hf.DistilBertConfig(**_DISTIL)),
     "modernbert": _modern_bert,
 }
 """Name to what builds the model; two or three layers, 101 tokens."""
 
-ENCODERS = ("bert", "roberta", "distilbert", "modernbert")
+ENCODERS = ("bert", "bert-untied", "roberta", "distilbert", "modernbert")
 
 
 def build(name: str, seed: int = 0) -> Any:

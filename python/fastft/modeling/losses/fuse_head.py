@@ -155,8 +155,9 @@ def explain_head(model: nn.Module) -> str:
     if not heads:
         return f"head: not fused, {why_not_fused(model) or 'fuse_head(model) was not called'}"
     lines = ["head: fused"]
-    if not isinstance(_output_embedding(model), FusedHead):
-        lines = ["head: fused, but wrapped since: what wraps it makes the logits"]
+    outer = _output_embedding(model)
+    if not isinstance(outer, FusedHead):
+        lines = [f"head: fused, and wrapped by a {type(outer).__name__} since"]
     return "\n".join([*lines, *(f"  {line}" for head in heads for line in head.record.lines())])
 
 

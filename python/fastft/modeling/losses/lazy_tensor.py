@@ -138,6 +138,7 @@ class LazyTensor(torch.Tensor):
     ops: tuple[Op, ...]
     parent: LazyTensor | None
     _made: torch.Tensor | None
+    _hooks: list[Any]
 
     handlers: ClassVar[dict[Any, Callable[..., Any]]] = {}
     """Operations that are recorded; a handler gives NotImplemented where it cannot."""
@@ -166,6 +167,7 @@ class LazyTensor(torch.Tensor):
         )
         lazy = _Identity.apply(wrapper, source, ops, *source.tensors) if needs_grad else wrapper()
         lazy.source, lazy.ops, lazy.parent, lazy._made = source, ops, parent, None
+        lazy._hooks = []
         return lazy
 
     @property
@@ -188,6 +190,8 @@ class LazyTensor(torch.Tensor):
                 else:
                     func, args, kwargs = self.ops[-1]
                     self._made = func(self.parent.made(), *args, **kwargs)
+            for hook in self._hooks:
+                self._made.register_hook(hook)
         return self._made
 
     def materialised(self, what: str) -> torch.Tensor:
@@ -210,8 +214,9 @@ class LazyTensor(torch.Tensor):
             result = NotImplemented if handler is None else handler(*args, **kwargs)
             if result is not NotImplemented:
                 return result
+            if func in _GRADIENTS and lazy.source.was_fused:
+                return _wait_for_gradient(func, lazy, *args[1:])
         what = getattr(func, "__name__", str(func))
-        _refuse_hooks(what, lazy)
         return func(*_with_values(args, what), **_with_values(kwargs, what))
 
     @classmethod
@@ -223,16 +228,24 @@ class LazyTensor(torch.Tensor):
             return func(*_detached(args, what), **_detached(kwargs or {}, what))
 
 
-def _refuse_hooks(what: str, lazy: Any) -> None:
-    """A gradient of logits that no loss went through would be None, or a hook never run."""
-    if what not in ("retain_grad", "register_hook") or not isinstance(lazy, LazyTensor):
-        return
-    if lazy.source.was_fused and not lazy.has_values:
-        raise ConfigurationError(
-            "the gradient of the logits was asked for, but the loss ran without logits",
-            place=f"logits.{what}",
-            fix="call fastft.unfuse_head(model)",
-        )
+_GRADIENTS = (torch.Tensor.register_hook, torch.Tensor.retain_grad)
+
+
+def _wait_for_gradient(func: Any, lazy: LazyTensor, *args: Any) -> Any:
+    """Refuses what waits for a gradient of logits that the loss did not go through.
+
+    FSDP2 puts a hook on every output, the loss among them, and needs the first that runs: its hook
+    waits for the gradients of whatever else is done with the logits.
+    """
+    if args and getattr(args[0], "__module__", "").startswith("torch.distributed."):
+        lazy._hooks.append(args[0])
+        with torch._C.DisableTorchFunctionSubclass():
+            return func(lazy, *args)
+    raise ConfigurationError(
+        "the gradient of the logits was asked for, but the loss ran without logits",
+        place=f"logits.{func.__name__}",
+        fix="call fastft.unfuse_head(model)",
+    )
 
 
 def _with_values(value: Any, what: str) -> Any:
@@ -262,8 +275,17 @@ _METADATA = (
         getattr(torch.Tensor, name).__get__
         for name in (
             *("shape", "dtype", "device", "ndim", "layout", "requires_grad", "is_leaf", "grad_fn"),
-            *("is_cuda", "is_cpu", "is_sparse", "is_nested", "is_quantized", "is_meta", "is_mps"),
-            *("is_xla", "is_xpu", "itemsize", "nbytes", "_version", "output_nr"),
+            *(
+                "_base",
+                "is_cuda",
+                "is_cpu",
+                "is_sparse",
+                "is_nested",
+                "is_quantized",
+                "is_meta",
+                "is_mps",
+            ),
+            *("is_mps", "is_xla", "is_xpu", "itemsize", "nbytes", "_version", "output_nr"),
         )
     )
     | {
