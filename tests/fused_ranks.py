@@ -17,6 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 import fastft
 from fastft.modeling.losses.fuse_head import fused_head
 from tests.fused_models import batch, build, gradients
+from tests.fused_trainers import lm_trainer
 
 ROWS = 8
 
@@ -148,6 +149,21 @@ def fsdp_around_the_head() -> dict[str, Any]:
     return {"error": ""}
 
 
+def trainer(folder: Path) -> dict[str, Any]:
+    """A Trainer of its own settings, which lets DDP look for unused parameters."""
+    made = lm_trainer(folder, 2, per_device_train_batch_size=2, gradient_accumulation_steps=2)
+    made.train()
+    head = fused_head(made.accelerator.unwrap_model(made.model))
+    assert head is not None
+    return {
+        "losses": made.losses,
+        "evaluation": made.evaluate()["eval_loss"],
+        "fused": head.record.fused,
+        "made": head.record.materialised,
+        "plain": head.record.plain,
+    }
+
+
 def main(folder: Path) -> None:
     dist.init_process_group("gloo")
     runs = {
@@ -162,6 +178,7 @@ def main(folder: Path) -> None:
         "fsdp-tied": fsdp("llama-tied", 2, False),
         "fsdp-own": fsdp("llama", 2, True),
         "fsdp-outside": fsdp_loss_outside(),
+        "trainer": trainer(folder),
         "fsdp-parent": fsdp_around_the_head(),
     }
     (folder / f"rank{os.environ['RANK']}.json").write_text(json.dumps(runs))

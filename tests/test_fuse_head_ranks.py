@@ -14,6 +14,7 @@ import torch
 
 from tests.fused_models import assert_same_gradients, batch, build, gradients
 from tests.fused_ranks import ROWS
+from tests.fused_trainers import lm_trainer
 
 ROOT = Path(__file__).parent.parent
 
@@ -83,6 +84,17 @@ def test_no_logits_are_made_where_the_loss_runs_fused(ranks: list[dict[str, Any]
     assert ranks[0]["fsdp-own"]["plain"] == {reason: 2}
     # FSDP2 waits for a gradient of the logits here, so they are made.
     assert ranks[0]["fsdp-outside"]["made"] == {"register_hook": 1}
+
+
+def test_a_trainer_on_two_ranks_is_one_on_one(ranks: list[dict[str, Any]], tmp_path: Path) -> None:
+    whole = lm_trainer(tmp_path, 2, fuse_head=False)
+    whole.train()
+    for rank in ranks:
+        assert rank["trainer"]["losses"] == pytest.approx(whole.losses, rel=2e-5)
+        assert rank["trainer"]["evaluation"] == pytest.approx(
+            whole.evaluate()["eval_loss"], rel=1e-5
+        )
+        assert rank["trainer"]["fused"] >= 12
 
 
 def test_a_weight_that_was_taken_back_is_an_error(ranks: list[dict[str, Any]]) -> None:

@@ -47,6 +47,7 @@ def finetune(
     early_stopping: int | None = None,
     batching: str = "random",
     max_tokens: int | None = None,
+    fuse_head: bool | str = "auto",
     check: str = "warn",
     resume: bool | str = False,
     output_dir: str | Path | None = None,
@@ -82,6 +83,8 @@ def finetune(
             together, "tokens" fills batches up to a budget: less padding, another order.
         max_tokens: The budget of a batch for "tokens", padding included; about what a batch of the
             batch size takes when None.
+        fuse_head: "auto" runs the loss without logits where these are large, True insists, False
+            does not.
         check: "warn" prints doubtful settings, "strict" stops at them, "off" does not look.
         resume: "auto" goes on with an interrupted run in the output folder.
         output_dir: Where the files go; `runs/<model>-<data>-<n>` when not given.

@@ -115,6 +115,9 @@ def train(
     max_tokens: Annotated[
         int | None, typer.Option(help="Tokens of a batch, for --batching tokens.")
     ] = None,
+    fuse_head: Annotated[
+        str | None, typer.Option(help="auto, true or false: the loss keeps no logits.")
+    ] = None,
     check: Annotated[str | None, typer.Option(help="warn, strict or off.")] = None,
     config: Config = None,
     resume: Annotated[

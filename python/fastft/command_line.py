@@ -39,8 +39,9 @@ def finetune_call(given: dict[str, Any], config: Path | None, extra: list[str]) 
     for name in ("label_names", "label"):
         if isinstance(call.get(name), str) and _is_list(name, call[name]):
             call[name] = _names(call[name])
-    if isinstance(call.get("lora"), str):
-        call["lora"] = _value(call["lora"], "lora")
+    for name in ("lora", "fuse_head"):
+        if isinstance(call.get(name), str):
+            call[name] = _value(call[name], name)
     if isinstance(call.get("max_length"), str) and call["max_length"].isdecimal():
         call["max_length"] = int(call["max_length"])
     absent = [name for name in ("model", "data") if call.get(name) is None] + missing_objects(call)

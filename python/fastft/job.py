@@ -32,6 +32,7 @@ from fastft.training.arguments import TrainingArguments, build_arguments
 from fastft.training.batching import BATCHING_OPTIONS, check_batching, training_sampler
 from fastft.training.best_model import check_metrics
 from fastft.training.first_process import from_first_process
+from fastft.training.fused_loss import check_fuse_head
 from fastft.training.optimizer import check_optimizer
 from fastft.training.output import (
     check_disk_space,
@@ -101,6 +102,7 @@ class Job:
             self.console.note(note)
         refuse_resume_from_checkpoint(self.request.training)
         check_batching(*(self.request.options[name] for name in BATCHING_OPTIONS))
+        check_fuse_head(self.request.options["fuse_head"])
         self._start_device()
         self._choose_output_dir()
         self._load_tokenizer()

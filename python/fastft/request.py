@@ -31,6 +31,7 @@ OPTION_NAMES = (
     "early_stopping",
     "batching",
     "max_tokens",
+    "fuse_head",
     "check",
     "resume",
     "output_dir",

@@ -115,8 +115,11 @@ def _trainer(job: Job) -> tuple[Trainer, ProgressCallback]:
         job.prepared.data,
         callbacks=callbacks,
         timing=job.timing,
+        fuse_head=job.request.options["fuse_head"],
         **{name: job.request.options[name] for name in BATCHING_OPTIONS},
     )
+    if trainer.explain_head().startswith("head: fused"):
+        job.console.detail("the loss runs without logits")
     trainer.add_callback(TrainLossCallback(trainer))
     trainer.add_callback(ResumedStateCallback(trainer))
     return trainer, progress

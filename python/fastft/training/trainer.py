@@ -12,11 +12,12 @@ from transformers.trainer_utils import unwrap_peft_model
 from fastft.data.seq2seq_collator import DataCollatorForSeq2Seq
 from fastft.modeling.half_precision import safe_precision
 from fastft.training.exact_loss import ExactLossMixin
+from fastft.training.fused_loss import FusedLossMixin
 from fastft.training.timing import Timing
 from fastft.training.token_batches import TokenBatchesMixin
 
 
-class TrainerMixin(ExactLossMixin, TokenBatchesMixin):
+class TrainerMixin(FusedLossMixin, ExactLossMixin, TokenBatchesMixin):
     """What fastft adds to a transformers Trainer.
 
     *Batches.* A `TokenDataset` is drawn in the order of the stock Trainer, for the same seed, and
@@ -24,6 +25,9 @@ class TrainerMixin(ExactLossMixin, TokenBatchesMixin):
 
     *Loss.* The loss of an optimizer step is the mean over its labels, however the step is split
     over accumulation and ranks. A loss that is NaN or infinite stops the run.
+
+    *Memory.* Where the logits of a batch are large the loss runs without them; `fuse_head=False`
+    turns that off, `explain_head()` says what runs.
 
     *Precision.* A T5 that is asked to train in float16 trains in bfloat16 or float32.
     """

@@ -100,7 +100,18 @@ def unfuse_head(model: nn.Module) -> None:
 
     Args:
         model: The model; one that has none stays as it is.
+
+    Raises:
+        ConfigurationError: FSDP2 shards the head in a group of its own, and made a class for that.
     """
+    for head in model.modules():
+        if isinstance(head, FusedHead) and type(head) is not FusedHead:
+            raise ConfigurationError(
+                "a head that FSDP2 has wrapped cannot be taken out",
+                place=type(model).__name__,
+                found=type(head).__name__,
+                fix="call unfuse_head before fully_shard",
+            )
     if isinstance(_output_embedding(model), FusedHead):
         model.set_output_embeddings(_output_embedding(model).to_linear())  # type: ignore[operator]
     for parent in list(model.modules()):
