@@ -1,0 +1,148 @@
+"""The rows that count travel from the batch to the head, and are used only where they belong."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+import fastft
+from fastft.modeling.losses import lazy_logits
+from fastft.modeling.losses.supervised import supervised_rows, wants_loss_alone
+from tests.fused_models import assert_same_gradients, build, gradients
+from tests.fused_trainers import rows
+from tests.tiny import tiny_tokenizer
+
+
+def token_batch(mlm: bool = False, number: int = 5) -> Any:
+    """A batch of our collator for language models."""
+    made = [{name: row[name] for name in ("input_ids", "attention_mask")} for row in rows(number)]
+    lengths = [len(row["input_ids"]) for row in made]
+    texts = [" ".join(["film", "good", "bad", "plot"][at % 4] for at in range(n)) for n in lengths]
+    tokens = fastft.TokenDataset.from_texts(texts, tiny_tokenizer(), max_length=32)
+    collator = fastft.DataCollatorForLanguageModeling(tiny_tokenizer(), mlm=mlm)
+    return collator(tokens.__getitems__(list(range(number))))
+
+
+def shifted(labels: torch.Tensor) -> torch.Tensor:
+    return F.pad(labels, (0, 1), value=-100)[..., 1:].reshape(-1)
+
+
+def positions(labels: torch.Tensor) -> list[int]:
+    return (labels != -100).nonzero().flatten().tolist()
+
+
+def test_shifted_labels_find_their_rows() -> None:
+    batch = token_batch()
+    labels = batch["labels"]
+    with fastft.supervised(batch):
+        for target in (shifted(labels), labels[:, 1:].reshape(-1)):
+            found = supervised_rows(target, -100)
+            assert found is not None and found[1] is None
+            assert found[0].tolist() == positions(target)
+    assert supervised_rows(shifted(labels), -100) is None
+
+
+def test_labels_of_a_masked_model_find_their_rows() -> None:
+    batch = token_batch(mlm=True)
+    with fastft.supervised(batch):
+        target = batch["labels"].reshape(-1)
+        found = supervised_rows(target, -100)
+        assert found is not None and found[0].tolist() == positions(target)
+
+
+def test_what_does_not_belong_is_left_alone() -> None:
+    batch = token_batch()
+    target = shifted(batch["labels"])
+    more, fewer = target.clone(), target.clone()
+    counted = positions(target)
+    fewer[counted[0]] = -100
+    more[positions(torch.where(target == -100, 0, -100))[0]] = 5
+    moved = fewer.clone()
+    moved[positions(torch.where(target == -100, 0, -100))[0]] = 5
+    with fastft.supervised(batch):
+        for other in (more, fewer, moved, target[1:], target[:0], target.repeat(2)):
+            assert supervised_rows(other, -100) is None
+        assert supervised_rows(batch["labels"].reshape(-1), -100) is None
+        assert supervised_rows(target, 0) is None
+    for other in ({}, None, {"labels": batch["labels"]}, [], object()):
+        with fastft.supervised(other):
+            assert supervised_rows(target, -100) is None
+    batch.pop("labels")
+    with fastft.supervised(batch):
+        assert supervised_rows(target, -100) is None
+
+
+def test_random_changes_of_labels_never_lose_a_row() -> None:
+    batch = token_batch()
+    target = shifted(batch["labels"])
+    generator = np.random.default_rng(0)
+    with fastft.supervised(batch):
+        for _ in range(300):
+            other = target.clone()
+            for at in generator.integers(0, len(target), generator.integers(0, 4)):
+                other[at] = -100 if generator.random() < 0.5 else 7
+            found = supervised_rows(other, -100)
+            assert found is None or found[0].tolist() == positions(other)
+
+
+def test_it_ends_with_its_block_and_its_thread() -> None:
+    assert not wants_loss_alone()
+    with fastft.supervised({}):
+        assert wants_loss_alone()
+        with fastft.supervised({}, loss_alone=False):
+            assert not wants_loss_alone()
+        assert wants_loss_alone()
+        seen: list[bool] = []
+        thread = threading.Thread(target=lambda: seen.append(wants_loss_alone()))
+        thread.start()
+        thread.join()
+        assert seen == [False]
+    with pytest.raises(KeyError), fastft.supervised({}):
+        raise KeyError
+    assert not wants_loss_alone()
+
+
+@pytest.mark.parametrize("kind", ["causal", "masked", "flattened"])
+def test_the_loss_and_gradients_are_the_same(kind: str) -> None:
+    batch = _flattened() if kind == "flattened" else token_batch(mlm=kind == "masked")
+    name = "bert" if kind == "masked" else "llama"
+    inputs = {key: one for key, one in batch.items() if key != "token_type_ids"}
+    runs = []
+    for fuse in (False, True):
+        model = build(name)
+        if fuse:
+            fastft.fuse_head(model)
+        with fastft.supervised(batch):
+            loss = model(**inputs).loss
+        loss.backward()
+        runs.append((loss.detach(), gradients(model)))
+    torch.testing.assert_close(runs[1][0], runs[0][0])
+    assert_same_gradients(runs[1][1], runs[0][1])
+
+
+def _flattened() -> Any:
+    return fastft.DataCollatorWithFlattening()(
+        [{"input_ids": row["input_ids"], "labels": row["labels"]} for row in rows(4)]
+    )
+
+
+def test_rows_of_another_batch_give_no_number_where_nobody_could_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As on a GPU, where the check is a tensor that nobody reads."""
+    for is_right in (True, False):
+        monkeypatch.setattr(
+            lazy_logits,
+            "supervised_rows",
+            lambda labels, ignore, right=is_right: (torch.arange(3), torch.tensor(right)),
+        )
+        model = build("llama")
+        fastft.fuse_head(model)
+        loss = model(**{"input_ids": torch.ones(1, 6, dtype=torch.long)}, labels=torch.ones(
+            1, 6, dtype=torch.long)).loss  # fmt: skip
+        assert torch.isfinite(loss) == is_right
