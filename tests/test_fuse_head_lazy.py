@@ -82,6 +82,8 @@ CHAINS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "whole": lambda x: x[...],
     "every second": lambda x: x[:, ::2, :],
     "flatten": lambda x: x.flatten(0, 1),
+    "transpose": lambda x: x.transpose(0, 1).contiguous(),
+    "transpose torch": lambda x: torch.transpose(x, -2, 0),
     "flatten torch": lambda x: torch.flatten(x, 0, -2),
     "view": lambda x: x.view(-1, VOCABULARY),
     "view as list": lambda x: x.view([ROWS * WIDTH, -1]),
@@ -123,7 +125,7 @@ MATERIALISED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "part of the vocabulary": lambda x: x[..., :7],
     "one token": lambda x: x[..., 3:4],
     "mask over the vocabulary": lambda x: torch.where(torch.eye(VOCABULARY)[0] > 0, -9.0, x),
-    "transposed": lambda x: x.transpose(0, 1),
+    "transposed": lambda x: x.transpose(1, 2).transpose(-1, 1),
     "joined": lambda x: torch.cat([x, x]),
     "stacked": lambda x: torch.stack((x, x)),
     "sum of two": lambda x: x + x,
@@ -321,20 +323,66 @@ def test_a_view_made_without_gradients_gives_none() -> None:
     assert not loss_of(view).requires_grad and fused.record.fused == 1
 
 
-def test_code_below_python_gets_gradients_too() -> None:
-    """As DDP does it: a function of autograd that takes the logits and knows nothing of us."""
+FOREIGN: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "copy": lambda x: x.clone(),
+    "the input": lambda x: x,
+    "alias": lambda x: x.view_as(x),
+    "scale": lambda x: x * 2,
+    "scale of a part": lambda x: x[..., :, :] * 2.0,
+    "unknown": lambda x: x.exp().log(),
+    "cast": lambda x: x.to(torch.float32),
+}
 
-    class Doubled(torch.autograd.Function):
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_a_function_of_autograd_has_its_word_on_the_gradient(name: str) -> None:
+    """A function that turns the gradient round gets it, whatever of ours it goes through."""
+
+    class Reversed(torch.autograd.Function):
         @staticmethod
         def forward(ctx: Any, logits: torch.Tensor) -> torch.Tensor:
-            return logits * 2 + 0
+            return FOREIGN[name](logits)
 
         @staticmethod
         def backward(ctx: Any, *grads: torch.Tensor) -> torch.Tensor:
-            return grads[0] * 2
+            return grads[0] * -3
 
-    expected, found, _ = both(lambda x: Doubled.apply(x[:, 1:] * 3.0).pow(2))
-    assert_same(expected, found)
+    uses: tuple[Callable[[torch.Tensor], torch.Tensor], ...] = (
+        lambda x: loss_of(Reversed.apply(x)),
+        lambda x: loss_of(Reversed.apply(x[:, 1:] * 3.0)[:, 1:].float() * 0.5),
+        lambda x: Reversed.apply(x).pow(2).mean(),
+        lambda x: F.log_softmax(Reversed.apply(Reversed.apply(x)), -1).sum(-1),
+        lambda x: loss_of(Reversed.apply(x)) + loss_of(x),
+    )
+    for use in uses:
+        expected, found, _ = both(use)
+        assert_same(expected, found)
+
+
+def test_a_bias_that_is_trained_gets_its_gradient() -> None:
+    """As the head of ESM has it; also from code that takes the logits below Python."""
+
+    class Halved(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, logits: torch.Tensor) -> torch.Tensor:
+            return logits * 1
+
+        @staticmethod
+        def backward(ctx: Any, *grads: torch.Tensor) -> torch.Tensor:
+            return grads[0] / 2
+
+    for below in (False, True):
+        found = []
+        plain, fused = heads(bias=False)
+        for head in (plain, fused):
+            bias = nn.Parameter(torch.linspace(-1, 1, VOCABULARY))
+            head.requires_grad_(False)
+            logits = head(hidden().detach()) + bias * 2
+            assert logits.requires_grad
+            loss_of(Halved.apply(logits[:, 1:]) if below else logits[:, 1:]).backward()
+            found.append(bias.grad)
+        torch.testing.assert_close(found[1], found[0])
+        assert fused.record.fused == (0 if below else 1)
 
 
 def test_logits_after_the_weights_have_moved_are_an_error() -> None:

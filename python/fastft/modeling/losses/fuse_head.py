@@ -90,7 +90,7 @@ def fuse_head(model: nn.Module, **options: Any) -> FusedModel:
     head = _output_embedding(model)
     if not isinstance(head, FusedHead):
         head = FusedHead.of(head, options)
-        model.set_output_embeddings(head)  # type: ignore[operator]
+        _swap(model, head)
     head.fused_options = options
     return FusedModel(model, head)
 
@@ -113,11 +113,26 @@ def unfuse_head(model: nn.Module) -> None:
                 fix="call unfuse_head before fully_shard",
             )
     if isinstance(_output_embedding(model), FusedHead):
-        model.set_output_embeddings(_output_embedding(model).to_linear())  # type: ignore[operator]
+        _swap(model, _output_embedding(model).to_linear())
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, FusedHead):
                 setattr(parent, name, child.to_linear())
+
+
+def _swap(model: Any, head: nn.Linear) -> None:
+    """Puts another layer with the same parameters into the place of the output embedding.
+
+    The setters of BERT and its kin also set the bias that stands beside the layer, which in a model
+    without tied weights is another one: what a setter changed beside the layer is put back.
+    """
+    before = dict(model.named_parameters(remove_duplicate=False))
+    model.set_output_embeddings(head)
+    after = dict(model.named_parameters(remove_duplicate=False))
+    for name, parameter in before.items():
+        if after.get(name) is not parameter:
+            parent, _, attribute = name.rpartition(".")
+            setattr(model.get_submodule(parent), attribute, parameter)
 
 
 def why_not_fused(model: nn.Module) -> str | None:

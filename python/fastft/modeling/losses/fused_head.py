@@ -14,7 +14,7 @@ from torch import nn
 from fastft.modeling.losses import lazy_log_probs  # noqa: F401  # adds log_softmax to lazy logits
 from fastft.modeling.losses.head_record import HeadRecord
 from fastft.modeling.losses.lazy_logits import LazyLogits
-from fastft.modeling.losses.lazy_tensor import Source
+from fastft.modeling.losses.lazy_source import Source
 from fastft.modeling.losses.supervised import wants_loss_alone
 
 _FLOATS = (torch.float32, torch.bfloat16, torch.float16)

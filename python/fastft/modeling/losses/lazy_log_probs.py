@@ -13,10 +13,12 @@ import torch
 import torch.nn.functional as F
 
 from fastft.modeling.losses.lazy_logits import LazyLogits, fused_cross_entropy
-from fastft.modeling.losses.lazy_tensor import LazyTensor, Op
+from fastft.modeling.losses.lazy_tensor import LazyTensor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from fastft.modeling.losses.lazy_source import Op
 
 
 class LazyLogProbs(LazyTensor):

@@ -13,13 +13,15 @@ import torch
 import torch.nn.functional as F
 
 from fastft.modeling.losses import leading_axes
-from fastft.modeling.losses.lazy_tensor import LazyTensor, Source
+from fastft.modeling.losses.lazy_tensor import LazyTensor
 from fastft.modeling.losses.linear_cross_entropy import linear_cross_entropy
 from fastft.modeling.losses.logit_chain import LogitChain
 from fastft.modeling.losses.supervised import supervised_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from fastft.modeling.losses.lazy_source import Source
 
 _FLOATS = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -52,13 +54,14 @@ class LazyLogits(LazyTensor):
         hidden: torch.Tensor | None = None,
         chain: LogitChain | None = None,
         dtype: torch.dtype | None = None,
+        added: tuple[torch.Tensor, ...] = (),
         **kwargs: Any,
     ) -> LazyLogits:
         """Gives what `func` makes of these logits."""
         hidden = self.hidden if hidden is None else hidden
         shape = (*hidden.shape[:-1], self.shape[-1])
         op = (func, args, kwargs)
-        lazy = self.create(self.source, shape, dtype or self.dtype, self, op)
+        lazy = self.create(self.source, shape, dtype or self.dtype, self, op, added)
         lazy.hidden, lazy.chain = hidden, self.chain if chain is None else chain
         return cast("LazyLogits", lazy)
 
@@ -176,6 +179,15 @@ def _flatten(func: Any, logits: LazyLogits, start_dim: int = 0, end_dim: int = -
     return logits.then(_T.flatten, start_dim, last, hidden=hidden)
 
 
+@_records(_T.transpose, torch.transpose)
+def _transpose(func: Any, logits: LazyLogits, dim0: int, dim1: int) -> Any:
+    last = logits.dim() - 1
+    if last < 1 or last in (dim0 % (last + 1), dim1 % (last + 1)):
+        return NotImplemented
+    axes = dim0 % (last + 1), dim1 % (last + 1)
+    return logits.then(_T.transpose, *axes, hidden=logits.hidden.transpose(*axes))
+
+
 @_records(_T.__getitem__)
 def _index(func: Any, logits: LazyLogits, index: Any) -> Any:
     if not leading_axes.leaves_last(index, logits.dim()):
@@ -204,8 +216,8 @@ def _tanh(func: Any, logits: LazyLogits) -> Any:
 
 @_records(_T.add, _T.__add__, torch.add)
 def _add(func: Any, logits: LazyLogits, other: Any) -> Any:
-    """A buffer that is the same for every row, as `final_logits_bias` of BART."""
-    if not isinstance(other, torch.Tensor) or other.requires_grad or isinstance(other, LazyTensor):
+    """What is the same for every row: `final_logits_bias` of BART, the bias of ESM."""
+    if not isinstance(other, torch.Tensor) or isinstance(other, LazyTensor):
         return NotImplemented
     is_row = other.shape[-1:] == logits.shape[-1:] and other.numel() == logits.shape[-1]
     if not is_row or other.dim() > logits.dim() or other.dtype not in _FLOATS:
@@ -214,7 +226,8 @@ def _add(func: Any, logits: LazyLogits, other: Any) -> Any:
     if chain is None:
         return NotImplemented
     dtype = torch.promote_types(logits.dtype, other.dtype)
-    return logits.then(_T.add, other, chain=chain, dtype=dtype)
+    added = (other,) if other.requires_grad else ()
+    return logits.then(_T.add, other, chain=chain, dtype=dtype, added=added)
 
 
 @_records(F.cross_entropy)

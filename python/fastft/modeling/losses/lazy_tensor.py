@@ -7,99 +7,27 @@ kept, views of them are views, so an in-place change is seen wherever it would b
 from then on nothing runs lazily.
 
 Gradients flow on two ways, both right: the true values come from plain operations on the hidden
-states and the weight; and the lazy tensor itself has a node in the graph (`_Identity`), for code
+states and the weight; and the lazy tensor itself has a node in the graph (`_LazyNode`), for code
 below Python that never asks for the values (the reducer of DDP walks the graph of the outputs).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 
 from fastft.errors import ConfigurationError
+from fastft.modeling.losses.lazy_source import replay
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fastft.modeling.losses.head_record import HeadRecord
-
-Op = tuple[Any, tuple[Any, ...], dict[str, Any]]
-"""A function, and what it takes behind the tensor."""
+    from fastft.modeling.losses.lazy_source import Op, Source
 
 
-@dataclass
-class Source:
-    """What the logits follow from, and in which mode the head ran.
-
-    Attributes:
-        hidden: Float (..., H).
-        weight: Float (V, H).
-        bias: Float (V,) or None.
-        autocast_dtype: The dtype of autocast when the head ran; None without autocast.
-        options: Arguments of every fused call.
-        record: Where the head counts.
-        was_fused: Whether a loss ran on these logits without making them.
-    """
-
-    hidden: torch.Tensor
-    weight: torch.Tensor
-    bias: torch.Tensor | None
-    autocast_dtype: torch.dtype | None
-    options: dict[str, Any]
-    record: HeadRecord
-    was_fused: bool = False
-
-    def __post_init__(self) -> None:
-        self._versions = self._current_versions()
-
-    @property
-    def tensors(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        """Hidden states, weight and bias."""
-        return self.hidden, self.weight, self.bias
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The dtype that the logits have."""
-        return self.autocast_dtype or self.hidden.dtype
-
-    def _current_versions(self) -> list[int]:
-        return [one._version for one in self.tensors if one is not None]
-
-    def check(self) -> None:
-        """Raises when the logits can no longer be made as the head would have made them."""
-        is_freed = self.weight.numel() > 0 and self.weight.untyped_storage().size() == 0
-        if is_freed or self._versions != self._current_versions():
-            raise ConfigurationError(
-                "logits that were not kept cannot be made any more",
-                place="fused head",
-                found="the weight was taken back by FSDP"
-                if is_freed
-                else "weight or hidden states were changed in place since the forward",
-                expected="logits that are looked at before the optimizer steps",
-                fix="look at the logits before that, or call fastft.unfuse_head(model)",
-            )
-
-    def in_mode(self) -> Any:
-        """Gives the context of autocast in which the head ran."""
-        device, dtype = self.hidden.device.type, self.autocast_dtype
-        if not torch.amp.is_autocast_available(device):
-            return torch.autograd.set_grad_enabled(torch.is_grad_enabled())
-        return torch.autocast(device, dtype, enabled=dtype is not None)
-
-
-def replay(source: Source, tensors: Any, ops: tuple[Op, ...]) -> torch.Tensor:
-    """Makes the values from the start, with plain operations."""
-    with source.in_mode():
-        values = F.linear(*tensors)
-        for func, args, kwargs in ops:
-            values = func(values, *args, **kwargs)
-    return values
-
-
-class _Identity(torch.autograd.Function):
+class _LazyNode(torch.autograd.Function):
     """The node of a lazy tensor in the graph."""
 
     @staticmethod
@@ -107,7 +35,9 @@ class _Identity(torch.autograd.Function):
         ctx: Any, make: Callable[[], LazyTensor], source: Source, ops: tuple[Op, ...], *tensors: Any
     ) -> LazyTensor:
         ctx.source, ctx.ops = source, ops
-        ctx.save_for_backward(*tensors)
+        # What was added is part of an operation: the replay finds it there, not here.
+        ctx.added = tensors[3:]
+        ctx.save_for_backward(*tensors[:3])
         return make()
 
     @staticmethod
@@ -116,13 +46,30 @@ class _Identity(torch.autograd.Function):
         needed = ctx.needs_input_grad[3:]
         inputs = [
             None if one is None else one.detach().requires_grad_(need)
-            for one, need in zip(ctx.saved_tensors, needed, strict=True)
+            for one, need in zip(ctx.saved_tensors, needed[:3], strict=True)
         ]
         with torch.enable_grad():
             values = replay(ctx.source, inputs, ctx.ops)
         wanted = [one for one in inputs if one is not None and one.requires_grad]
+        wanted += [one for one, need in zip(ctx.added, needed[3:], strict=True) if need]
         found = iter(torch.autograd.grad(values, wanted, grads[0].to(values.dtype)))
         return None, None, None, *(next(found) if need else None for need in needed)
+
+
+class _Attached(torch.autograd.Function):
+    """True values behind a function of somebody else, which has the next word on the gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, lazy: LazyTensor, make: Callable[[], torch.Tensor]) -> torch.Tensor:
+        return make()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> Any:
+        return grads[0], None
+
+
+_TRANSPARENT = ("_LazyNodeBackward", "_DDPSinkBackward")
+"""Nodes that pass a gradient on as it is: ours, and the copy that DDP makes of outputs."""
 
 
 class LazyTensor(torch.Tensor):
@@ -132,11 +79,13 @@ class LazyTensor(torch.Tensor):
         source: What they follow from.
         ops: What was done since the head.
         parent: The lazy tensor that the last operation was done on.
+        added: Tensors with a gradient that operations have added.
     """
 
     source: Source
     ops: tuple[Op, ...]
     parent: LazyTensor | None
+    added: tuple[torch.Tensor, ...]
     _made: torch.Tensor | None
     _hooks: list[Any]
 
@@ -151,23 +100,26 @@ class LazyTensor(torch.Tensor):
         dtype: torch.dtype,
         parent: LazyTensor | None = None,
         op: Op | None = None,
+        added: tuple[torch.Tensor, ...] = (),
     ) -> Any:
-        """Makes one; with a parent, what `op` gives on it."""
+        """Makes one; with a parent, what `op` gives on it, which takes `added` too."""
 
         def wrapper() -> Any:
             return torch.Tensor._make_wrapper_subclass(
                 cls, shape, dtype=dtype, device=source.hidden.device, requires_grad=False
             )
 
+        before = source.tensors if parent is None else (parent, *added)
+        needs_grad = any(one is not None and one.requires_grad for one in before)
         ops = () if parent is None or op is None else (*parent.ops, op)
-        needs_grad = torch.is_grad_enabled() and (
-            any(one is not None and one.requires_grad for one in source.tensors)
-            if parent is None
-            else parent.requires_grad
+        added = added if parent is None else (*parent.added, *added)
+        lazy = (
+            _LazyNode.apply(wrapper, source, ops, *source.tensors, *added)
+            if needs_grad and torch.is_grad_enabled()
+            else wrapper()
         )
-        lazy = _Identity.apply(wrapper, source, ops, *source.tensors) if needs_grad else wrapper()
-        lazy.source, lazy.ops, lazy.parent, lazy._made = source, ops, parent, None
-        lazy._hooks = []
+        lazy.source, lazy.ops, lazy.parent, lazy.added = source, ops, parent, added
+        lazy._made, lazy._hooks = None, []
         return lazy
 
     @property
@@ -180,19 +132,28 @@ class LazyTensor(torch.Tensor):
             lazy = lazy.parent
         return False
 
+    @property
+    def is_foreign(self) -> bool:
+        """Whether it came out of a function of autograd that may change the gradient."""
+        node = self.grad_fn
+        return node is not None and node.name() not in _TRANSPARENT
+
     def made(self) -> torch.Tensor:
         """Gives the true tensor, with the graph that it would have had."""
         if self._made is None:
             with torch.set_grad_enabled(self.requires_grad), self.source.in_mode():
-                if self.parent is None:
-                    self.source.check()
-                    self._made = F.linear(*self.source.tensors)
-                else:
-                    func, args, kwargs = self.ops[-1]
-                    self._made = func(self.parent.made(), *args, **kwargs)
+                self._made = _Attached.apply(self, self._make) if self.is_foreign else self._make()
             for hook in self._hooks:
                 self._made.register_hook(hook)
         return self._made
+
+    def _make(self) -> torch.Tensor:
+        if self.parent is None:
+            self.source.check()
+            return F.linear(*self.source.tensors)
+        func, args, kwargs = self.ops[-1]
+        values: torch.Tensor = func(self.parent.made(), *args, **kwargs)
+        return values
 
     def materialised(self, what: str) -> torch.Tensor:
         """Gives the true tensor, and counts why when it had to be made."""
@@ -209,7 +170,7 @@ class LazyTensor(torch.Tensor):
             with torch._C.DisableTorchFunctionSubclass():
                 return func(*args, **kwargs)
         lazy = args[0] if args else None
-        if isinstance(lazy, LazyTensor) and not lazy.has_values:
+        if isinstance(lazy, LazyTensor) and not lazy.has_values and not lazy.is_foreign:
             handler = lazy.handlers.get(func)
             result = NotImplemented if handler is None else handler(*args, **kwargs)
             if result is not NotImplemented:

@@ -1,0 +1,86 @@
+"""What logits follow from, kept so that they can be made later as the head would have made them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+
+from fastft.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from fastft.modeling.losses.head_record import HeadRecord
+
+Op = tuple[Any, tuple[Any, ...], dict[str, Any]]
+"""A function, and what it takes behind the tensor."""
+
+
+@dataclass
+class Source:
+    """What the logits follow from, and in which mode the head ran.
+
+    Attributes:
+        hidden: Float (..., H).
+        weight: Float (V, H).
+        bias: Float (V,) or None.
+        autocast_dtype: The dtype of autocast when the head ran; None without autocast.
+        options: Arguments of every fused call.
+        record: Where the head counts.
+        was_fused: Whether a loss ran on these logits without making them.
+    """
+
+    hidden: torch.Tensor
+    weight: torch.Tensor
+    bias: torch.Tensor | None
+    autocast_dtype: torch.dtype | None
+    options: dict[str, Any]
+    record: HeadRecord
+    was_fused: bool = False
+
+    def __post_init__(self) -> None:
+        self._versions = self._current_versions()
+
+    @property
+    def tensors(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """Hidden states, weight and bias."""
+        return self.hidden, self.weight, self.bias
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype that the logits have."""
+        return self.autocast_dtype or self.hidden.dtype
+
+    def _current_versions(self) -> list[int]:
+        return [one._version for one in self.tensors if one is not None]
+
+    def check(self) -> None:
+        """Raises when the logits can no longer be made as the head would have made them."""
+        is_freed = self.weight.numel() > 0 and self.weight.untyped_storage().size() == 0
+        if is_freed or self._versions != self._current_versions():
+            raise ConfigurationError(
+                "logits that were not kept cannot be made any more",
+                place="fused head",
+                found="the weight was taken back by FSDP"
+                if is_freed
+                else "weight or hidden states were changed in place since the forward",
+                expected="logits that are looked at before the optimizer steps",
+                fix="look at the logits before that, or call fastft.unfuse_head(model)",
+            )
+
+    def in_mode(self) -> Any:
+        """Gives the context of autocast in which the head ran."""
+        device, dtype = self.hidden.device.type, self.autocast_dtype
+        if not torch.amp.is_autocast_available(device):
+            return torch.autograd.set_grad_enabled(torch.is_grad_enabled())
+        return torch.autocast(device, dtype, enabled=dtype is not None)
+
+
+def replay(source: Source, tensors: Any, ops: tuple[Op, ...]) -> torch.Tensor:
+    """Makes the values from the start, with plain operations."""
+    with source.in_mode():
+        values = F.linear(*tensors)
+        for func, args, kwargs in ops:
+            values = func(values, *args, **kwargs)
+    return values
