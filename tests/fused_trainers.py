@@ -32,10 +32,12 @@ def lm_trainer(
     """Builds a Trainer on rows that are dicts, 24 for training and 10 for evaluation."""
     more = {
         key: options.pop(key)
-        for key in ("compute_metrics", "model_init", "class_weights", "data_collator")
+        for key in ("compute_metrics", "model_init", "data_collator")
         if key in options
     }
-    model = None if "model_init" in more else build(name)
+    model = options.pop("model", None)
+    if model is None and "model_init" not in more:
+        model = build(name)
     if "data_collator" not in more:
         more["data_collator"] = fastft.DataCollatorForTokenClassification(tiny_tokenizer())
     settings = {"per_device_train_batch_size": 8, "per_device_eval_batch_size": 4, **options}

@@ -19,6 +19,7 @@ from tests.fused_models import build
 from tests.fused_trainers import lm_trainer, rows, weights
 from tests.parity.recording import FastTrainer, arguments
 from tests.tiny import sentences, tiny_model, tiny_tokenizer
+from tests.tiny_lm import save_tiny_gpt2, story
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,6 +64,16 @@ def test_label_smoothing_runs_fused(name: str, tmp_path: Path) -> None:
     assert_equal_runs(fused, plain)
     assert record(fused).fused == 3 and not record(fused).materialised
     assert fused.evaluate()["eval_loss"] == pytest.approx(plain.evaluate()["eval_loss"], rel=1e-5)
+
+
+def test_mixed_precision_of_accelerate(tmp_path: Path) -> None:
+    """accelerate casts every output to fp32 behind the forward; lazy ones stay lazy."""
+    fused = lm_trainer(tmp_path, bf16=True)
+    plain = lm_trainer(tmp_path, bf16=True, fuse_head=False)
+    fused.train()
+    plain.train()
+    np.testing.assert_allclose(fused.losses, plain.losses, rtol=2e-3)
+    assert record(fused).fused == 3 and not record(fused).materialised
 
 
 @pytest.mark.parametrize("shift", [False, True])
@@ -175,6 +186,51 @@ def test_what_speaks_against_it_is_named(tmp_path: Path) -> None:
         lm_trainer(tmp_path, fuse_head="yes")
     with pytest.raises(fastft.ConfigurationError, match="argument fuse_head"):
         lm_trainer(tmp_path, fuse_head=1)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # peft asks by an old name
+def test_adapters_and_frozen_layers(tmp_path: Path) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    runs = []
+    for fuse in (True, False):
+        torch.manual_seed(5)
+        config = LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False)
+        trainer = lm_trainer(tmp_path, model=get_peft_model(build("llama"), config), fuse_head=fuse)
+        runs.append(trainer)
+    assert_equal_runs(*runs)
+    assert runs[0].explain_head() == "head: fused\n  losses without logits: 3"
+
+
+def test_finetune_evaluates_a_language_model_without_logits(tmp_path: Path) -> None:
+    save_tiny_gpt2(tmp_path / "gpt2")
+    (tmp_path / "novel.txt").write_text(story(60), encoding="utf-8")
+    results = []
+    for fuse in (True, False, "auto"):
+        result = fastft.finetune(
+            tmp_path / "gpt2",
+            tmp_path / "novel.txt",
+            "causal-lm",
+            max_length=32,
+            num_train_epochs=1,
+            output_dir=tmp_path / str(fuse),
+            quiet=True,
+            use_cpu=True,
+            fuse_head=fuse,
+        )
+        results.append(result)
+    fused, plain, auto = results
+    assert fused.metrics["eval_perplexity"] == pytest.approx(plain.metrics["eval_perplexity"])
+    head = fused_head(fused.model)
+    assert head is not None and head.record.fused > 1 and not head.record.materialised
+    assert fused_head(plain.model) is None and fused_head(auto.model) is None  # a tiny vocabulary
+    assert fused.predict(["once"], max_new_tokens=4) == plain.predict(["once"], max_new_tokens=4)
+
+
+def test_finetune_refuses_what_cannot_be(tiny_bert: Path) -> None:
+    for value, words in ((3, "argument fuse_head"), (True, "no output embedding")):
+        with pytest.raises(fastft.ConfigurationError, match=words):
+            fastft.finetune(tiny_bert, sentences(20), quiet=True, use_cpu=True, fuse_head=value)
 
 
 def test_false_takes_out_what_an_earlier_trainer_fused(tmp_path: Path) -> None:

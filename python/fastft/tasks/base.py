@@ -57,6 +57,7 @@ class Task(ABC):
         lower_is_better: Those of them of which less is better.
         options: The options of `finetune` that only this task takes, with their defaults.
         generates: Whether an evaluation generates text, as `Seq2SeqTrainer` does.
+        drops_logits: Whether `preprocess_logits` keeps nothing of the logits.
     """
 
     name: ClassVar[str]
@@ -65,6 +66,7 @@ class Task(ABC):
     lower_is_better: ClassVar[tuple[str, ...]] = ()
     options: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     generates: ClassVar[bool] = False
+    drops_logits: ClassVar[bool] = False
 
     # -- what is learnt ----------------------------------------------------------------------
 

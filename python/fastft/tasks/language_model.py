@@ -47,6 +47,7 @@ class LanguageModel(Task):
 
     metric_names: ClassVar[tuple[str, ...]] = ("perplexity",)
     lower_is_better: ClassVar[tuple[str, ...]] = ("perplexity",)
+    drops_logits: ClassVar[bool] = True
     options: ClassVar[Mapping[str, Any]] = MappingProxyType(
         {"documents": "auto", "join_documents": "auto"}
     )
@@ -159,7 +160,7 @@ class LanguageModel(Task):
     def preprocess_logits(self, logits: Any, labels: Any) -> Any:
         """Keeps nothing of logits (B, T, V), for which no metric asks."""
         first: torch.Tensor = logits[0] if isinstance(logits, tuple) else logits
-        return first[:, :0, 0]
+        return first[:, :0][..., 0]
 
     def state(self) -> dict[str, Any]:
         """Gives column and options as JSON."""

@@ -85,6 +85,7 @@ class Seq2Seq(Task):
     auto_class: ClassVar[str] = "AutoModelForSeq2SeqLM"
     metric_names: ClassVar[tuple[str, ...]] = ("chrf", "rougeL", "exact_match")
     generates: ClassVar[bool] = True
+    drops_logits: ClassVar[bool] = True
     options: ClassVar[Mapping[str, Any]] = MappingProxyType(
         {
             "source": None,
@@ -254,7 +255,7 @@ class Seq2Seq(Task):
     def preprocess_logits(self, logits: Any, labels: Any) -> Any:
         """Keeps generated tokens (B, T); of logits (B, T, V), for which no metric asks, nothing."""
         first = logits[0] if isinstance(logits, tuple) else logits
-        return first.argmax(dim=-1)[:, :0] if first.is_floating_point() else first
+        return first[:, :0].argmax(dim=-1) if first.is_floating_point() else first
 
     def compute_metrics(self, prediction: EvalPrediction, reference: Reference) -> dict[str, float]:
         """Scores generated tokens (B, T) against the whole target texts.

@@ -96,12 +96,21 @@ class FusedLossMixin(_StockTrainer):  # type: ignore[misc]  # transformers carri
     Args:
         *args: Arguments of the stock class.
         fuse_head: "auto" fuses where the logits of a batch are large, True insists, False does not.
+        drops_logits: Whether `preprocess_logits_for_metrics` keeps nothing of the logits, so that
+            an evaluation needs none though it has metrics.
         **kwargs: Arguments of the stock class.
     """
 
-    def __init__(self, *args: Any, fuse_head: bool | str = "auto", **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        fuse_head: bool | str = "auto",
+        drops_logits: bool = False,
+        **kwargs: Any,
+    ) -> None:
         check_fuse_head(fuse_head)
         self.fuse_head = fuse_head
+        self._drops_logits = drops_logits
         self._why_not_fused: str | None = None
         super().__init__(*args, **kwargs)
         self._fuse(self.model)
@@ -173,5 +182,5 @@ class FusedLossMixin(_StockTrainer):  # type: ignore[misc]  # transformers carri
         self, model: Any, inputs: Any, prediction_loss_only: bool, *args: Any, **kwargs: Any
     ) -> Any:
         """Predicts a batch; where only its loss is wanted, without logits."""
-        with supervised(inputs, loss_alone=prediction_loss_only):
+        with supervised(inputs, loss_alone=prediction_loss_only or self._drops_logits):
             return super().prediction_step(model, inputs, prediction_loss_only, *args, **kwargs)

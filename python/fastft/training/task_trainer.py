@@ -82,6 +82,8 @@ def task_trainer(
         preprocess_logits_for_metrics=task.preprocess_logits,
         class_weights=None if weights is None else ClassWeights(torch.from_numpy(weights)),
         loss_metrics=task.loss_metrics,
+        # What generates asks for logits at every token.
+        drops_logits=task.drops_logits and not getattr(arguments, "predict_with_generate", False),
         **options,
     )
     trainer.remove_callback(PrinterCallback)

@@ -158,6 +158,11 @@ def _copy(func: Any, logits: LazyLogits, *args: Any, **kwargs: Any) -> Any:
     return NotImplemented if args or kwargs else logits.then(func)
 
 
+@_records(_T.detach, torch.detach)
+def _detach(func: Any, logits: LazyLogits) -> Any:
+    return NotImplemented if logits.requires_grad else logits
+
+
 @_records(_T.view, _T.reshape, torch.reshape)
 def _reshape(func: Any, logits: LazyLogits, *sizes: Any, **kwargs: Any) -> Any:
     if kwargs or not sizes or isinstance(sizes[0], torch.dtype):

@@ -157,6 +157,8 @@ class LazyTensor(torch.Tensor):
 
     def materialised(self, what: str) -> torch.Tensor:
         """Gives the true tensor, and counts why when it had to be made."""
+        if self.numel() == 0 and not self.requires_grad:
+            return torch.empty(self.shape, dtype=self.dtype, device=self.device)
         if not self.has_values:
             self.source.record.note_materialised(what)
         return self.made()
