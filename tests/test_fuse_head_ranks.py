@@ -16,6 +16,7 @@ from tests.fused_models import assert_same_gradients, batch, build, gradients
 from tests.fused_ranks import ROWS
 from tests.fused_trainers import lm_trainer
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parent.parent
 
 

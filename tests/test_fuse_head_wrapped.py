@@ -196,6 +196,7 @@ def _saved(model: nn.Module) -> Any:
 
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.slow
 def test_under_torch_compile_the_head_is_a_plain_linear() -> None:
     plain, fused = build("llama"), build("llama")
     fastft.fuse_head(fused)

@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from fastft.data.diagnose import row_places
-from fastft.data.token_batch import TokenBatch, truncation_counts
+from fastft.data.token_batch import TokenBatch, row_lengths, truncation_counts
 from fastft.data.type_ids import concatenate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from numpy.typing import NDArray
 
     from fastft.data.tokenizer import Tokenizer
 
@@ -61,11 +59,6 @@ def encode_slices(
         if progress is not None:
             progress(min(start + ROWS_PER_SLICE, len(texts)))
     return _joined(batches, tokenizer)
-
-
-def row_lengths(row_offsets: NDArray[np.uint64]) -> NDArray[np.uint32]:
-    """Gives the length of each row, uint32 (rows,)."""
-    return (row_offsets[1:] - row_offsets[:-1]).astype(np.uint32)
 
 
 def _joined(batches: list[TokenBatch], tokenizer: Tokenizer) -> dict[str, Any]:

@@ -8,12 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
 from fastft.data.type_ids import TypeIds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
 
 
@@ -97,3 +98,8 @@ def truncation_counts(batches: Sequence[TokenBatch]) -> dict[str, Any]:
         "num_truncated_tokens": total([batch.num_truncated_tokens for batch in batches]),
         "num_truncated_characters": total([batch.num_truncated_characters for batch in batches]),
     }
+
+
+def row_lengths(row_offsets: NDArray[np.uint64]) -> NDArray[np.uint32]:
+    """Gives the length of each row, uint32 (rows,)."""
+    return (row_offsets[1:] - row_offsets[:-1]).astype(np.uint32)

@@ -24,6 +24,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fastft.data.sync import sync
 from fastft.data.token_shards import Shards, open_shards
 from fastft.errors import DamagedFileError, DataError
 
@@ -106,7 +107,7 @@ def _build_entry(
         if (shards := _sound(entry)) is None:
             discard(entry)
             staging.rename(entry)
-            _sync(root)
+            sync(root)
             shards = open_shards(entry)
         for file, stamp, content in zip(files, stamps, contents, strict=True):
             _remember(file, stamp, content, root, began)
@@ -223,11 +224,3 @@ def _locked(path: Path) -> Iterator[None]:
         with suppress(OSError):  # a file system without locks: the rename still keeps entries whole
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -32,8 +32,8 @@ from fastft.data.columns import (
     column_from_arrays,
     rust_columns,
 )
-from fastft.data.encoded_slices import row_lengths
 from fastft.data.lengths import lengths_digest
+from fastft.data.token_batch import row_lengths
 from fastft.data.token_cache import TokenCacheWarning, discard
 from fastft.data.token_constructors import TokenConstructors
 from fastft.data.token_shards import damaged, open_shards

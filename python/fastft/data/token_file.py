@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastft.data.sync import sync
 from fastft.errors import DataError, DataNotFoundError, OutputError
 
 if TYPE_CHECKING:
@@ -42,10 +43,10 @@ def write(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         os.close(handle)
         save_file(contiguous, temporary, metadata=header)
-        _sync(Path(temporary))
+        sync(Path(temporary))
         Path(temporary).chmod(0o666 & ~_umask())
         Path(temporary).replace(path)
-        _sync(path.parent)
+        sync(path.parent)
     except OSError as error:
         raise OutputError(
             "the token dataset cannot be written", place=str(path), found=str(error)
@@ -87,14 +88,6 @@ def read(path: Path) -> dict[str, NDArray[Any]]:
 
 def _checksums(arrays: Mapping[str, NDArray[Any]]) -> dict[str, int]:
     return {name: zlib.crc32(arrays[name].view(np.uint8).data) for name in sorted(arrays)}
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _umask() -> int:

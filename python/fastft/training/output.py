@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fastft.data.sync import sync
 from fastft.errors import ConfigurationError, DataError, OutputError
 
 if TYPE_CHECKING:
@@ -160,7 +161,7 @@ def save_files(folder: Path, write: Callable[[Path], None]) -> None:
         for name in [*names, MANIFEST]:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (staging / name).replace(folder / name)
-        _sync_folder(folder)
+        sync(folder)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
@@ -206,14 +207,6 @@ def _write_synced(path: Path, text: str) -> None:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _existing_ancestor(folder: Path) -> Path:
