@@ -5,7 +5,8 @@
 A text file of short lines is encoded into a cache once. Then, in one process and in turn: the store
 is opened, a loader made, one batch taken, in the order of the rows and shuffled; and the same after
 `load_state_dict` of a state saved at 90 % of the epoch. CPU time, medians; the size of the state;
-and how much memory a long run of batches adds.
+and how much memory a long run of batches adds. Where `torchdata` can be imported, its
+`StatefulDataLoader` resumes over the same rows, in the random order of torch.
 """
 
 from __future__ import annotations
@@ -84,6 +85,7 @@ def main(rows: int) -> None:
 
             text = len(json.dumps(state))
             print(f"| {policy} | {first:.1f} | {milliseconds(resumed):.1f} | {text} |")
+        print(peer(fastft.TokenDataset.load(folder), collate))
         print(f"\n{grown(loader('random')):.1f} MB more after {2 * rows // BATCH:,} batches")
 
 
@@ -93,6 +95,32 @@ def next_state(loader: Any) -> dict[str, Any]:
     next(iter(loader))
     state: dict[str, Any] = loader.state_dict()
     return state
+
+
+def peer(dataset: fastft.TokenDataset, collate: Any) -> str:
+    """The row of torchdata's loader; it gives up no batch, so its state is saved near the end."""
+    try:
+        from torchdata.stateful_dataloader import StatefulDataLoader
+    except ImportError:
+        return "| StatefulDataLoader | torchdata is not installed | | |"
+
+    def loader() -> Any:
+        return StatefulDataLoader(dataset, BATCH, shuffle=True, collate_fn=collate)
+
+    one = loader()
+    batches = iter(one)
+    for _ in range(len(one) * 9 // 10):
+        next(batches)
+    state = one.state_dict()
+
+    def resumed() -> None:
+        other = loader()
+        other.load_state_dict(state)
+        next(iter(other))
+
+    first = milliseconds(lambda: next(iter(loader())))
+    size = sys.getsizeof(str(state))
+    return f"| StatefulDataLoader | {first:.1f} | {milliseconds(resumed):.1f} | {size} as text |"
 
 
 def grown(loader: Any) -> float:
