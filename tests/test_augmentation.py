@@ -12,7 +12,7 @@ from fastft.data.ragged_column import RaggedColumn
 from fastft.data.token_classification_collator import DataCollatorForTokenClassification
 from fastft.data.token_dataset import TokenDataset
 from fastft.errors import ArgumentError, ConfigurationError
-from tests.tiny import sentences, tiny_tokenizer
+from tests.tiny import sentences, tiny_model, tiny_tokenizer
 
 HF = tiny_tokenizer()
 TEXTS = [text for text, _ in sentences(60)]
@@ -152,3 +152,26 @@ def test_one_argument_augments_the_training_rows(tmp_path, tiny_bert):
     assert result.metrics["train_loss"] != plain.metrics["train_loss"]
     with pytest.raises(ArgumentError, match="augment is no option of the task"):
         fastft.check(tiny_bert, sentences(64), task="question-answering", augment="mask")
+
+
+@pytest.mark.parametrize("batching", ["random", "tokens"])
+def test_a_trainer_augments_its_training_rows_alone(tmp_path, batching):
+    arguments = fastft.TrainingArguments(
+        str(tmp_path), use_cpu=True, report_to="none", seed=5, per_device_train_batch_size=4
+    )
+
+    def batches(augment):
+        trainer = fastft.Trainer(
+            tiny_model(), arguments, train_dataset=DATASET, eval_dataset=DATASET,
+            processing_class=HF, augment=augment, batching=batching,
+        )  # fmt: skip
+        return list(trainer.get_train_dataloader()), list(trainer.get_eval_dataloader())
+
+    plain, changed = batches(None), batches({"mask": 0.5})
+    masked = [int((batch["input_ids"] == HF.mask_token_id).sum()) for batch in changed[0]]
+    assert sum(masked) > len(masked)
+    assert not any((batch["input_ids"] == HF.mask_token_id).any() for batch in plain[0])
+    for batch, other in zip(changed[1], plain[1], strict=True):
+        assert batch["input_ids"].equal(other["input_ids"])
+    with pytest.raises(ConfigurationError, match="augment cannot be used"):
+        batches("maks")

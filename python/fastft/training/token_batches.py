@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from fastft.data.augmentation import AugmentingCollator, read_augmentation
 from fastft.data.batch import Batch, FlattenedBatch
 from fastft.data.batch_sampler import BatchSampler
 from fastft.data.collator import DataCollatorWithPadding
@@ -44,15 +45,23 @@ class TokenBatchesMixin(_StockTrainer):  # type: ignore[misc]  # transformers ca
             up to a budget of tokens).
         max_tokens: The budget for "tokens", padding included; what a batch of mean length takes
             when None.
+        augment: "delete", "swap" or "mask", or a dict of shares, for the training rows of a
+            `TokenDataset`; needs `processing_class`. None changes nothing.
         **kwargs: Arguments of the stock class.
     """
 
     timing: Timing
 
     def __init__(
-        self, *args: Any, batching: str = "random", max_tokens: int | None = None, **kwargs: Any
+        self,
+        *args: Any,
+        batching: str = "random",
+        max_tokens: int | None = None,
+        augment: str | dict[str, float] | None = None,
+        **kwargs: Any,
     ) -> None:
         check_batching(batching, max_tokens)
+        self.augment = None if augment is None else read_augmentation(augment)
         self.batching = batching
         self.max_tokens = max_tokens
         self._plan_sampler: BatchSampler | None = None
@@ -135,6 +144,9 @@ class TokenBatchesMixin(_StockTrainer):  # type: ignore[misc]  # transformers ca
         """Gives the collator; an evaluation gets one whose random masks never change."""
         collator = self._token_collator()
         if is_training:
+            if self.augment is not None:
+                hf = self.processing_class
+                collator = AugmentingCollator(collator, self.augment, hf, self.args.seed)
             self._training_collator = collator
             return collator
         fixed = getattr(collator, "for_evaluation", None)
