@@ -33,6 +33,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     return made
 
 
+@pytest.mark.floor
 @pytest.mark.parametrize("name", MODELS)
 def test_loss_and_gradients_are_equal(name: str, calls: list[dict[str, Any]]) -> None:
     plain, fused = build(name), build(name)

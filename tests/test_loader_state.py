@@ -94,6 +94,7 @@ def lists(batches: Any) -> list[Any]:
     return [batch.tolist() if isinstance(batch, torch.Tensor) else batch for batch in batches]
 
 
+@pytest.mark.floor
 @pytest.mark.parametrize("name", LOADERS)
 def test_the_rest_of_the_epoch_is_that_of_the_uninterrupted_one(name: str) -> None:
     make = LOADERS[name]

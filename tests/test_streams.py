@@ -81,6 +81,7 @@ class Rows(torch.utils.data.Dataset[dict[str, Any]]):
         return {name: list(v) if isinstance(v, list) else v for name, v in self.rows[row].items()}
 
 
+@pytest.mark.floor
 @settings(max_examples=300, deadline=None)
 @given(
     kind=st.sampled_from(KINDS),

@@ -68,6 +68,7 @@ def assert_stock_batches(loader: DataLoader[Any], stock: TorchDataLoader[Any]) -
             assert torch.equal(batch[name], other[name]), name
 
 
+@pytest.mark.floor
 @pytest.mark.filterwarnings("ignore:Creating a tensor from a list of numpy")  # the stock collator
 @pytest.mark.parametrize("num_workers", [0, 2])
 @pytest.mark.parametrize("format_", [None, "torch", "numpy"])

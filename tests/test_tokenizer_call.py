@@ -41,6 +41,7 @@ def assert_same(batch: Any, stock: Any) -> None:
         assert torch.equal(batch[name], stock[name]), name
 
 
+@pytest.mark.floor
 @pytest.mark.parametrize("pair", [None, TEXTS[::-1]])
 @pytest.mark.parametrize("sides", [("right", "right"), ("left", "right"), ("right", "left")])
 @pytest.mark.parametrize(
