@@ -1,0 +1,78 @@
+"""The weight gradient in half precision, summed in float32 on the way.
+
+The sum is kept as two halves of the rows. At the end both are narrowed into the memory of the
+first, which has the size of the result; so nothing but the sum itself is ever needed.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import torch
+
+FIRST = 1 << 20
+"""Values that are narrowed by way of a copy, before there is room."""
+
+
+class WideSum:
+    """A float32 sum of products (V, K) times (K, H), given in half precision."""
+
+    def __init__(self, like: torch.Tensor) -> None:
+        self.shape = like.shape
+        self.dtype = like.dtype
+        num_classes, width = like.shape
+        wide: dict[str, Any] = {"dtype": torch.float32, "device": like.device}
+        self.middle = (num_classes + 1) // 2
+        self.halves = [
+            torch.zeros(self.middle, width, **wide),
+            torch.zeros(num_classes - self.middle, width, **wide),
+        ]
+
+    def add(self, slopes: torch.Tensor, rows: torch.Tensor) -> None:
+        """Adds `slopes.T @ rows` for slopes (K, V) and rows (K, H)."""
+        parts = (slopes[:, : self.middle], slopes[:, self.middle :])
+        for total, part in zip(self.halves, parts, strict=True):
+            if not total.numel():
+                continue
+            if sums_in_float32(rows.device, rows.dtype):
+                torch.addmm(total, part.t(), rows, out_dtype=torch.float32, out=total)
+            else:
+                total.add_(torch.mm(part.t(), rows))
+
+    def narrowed(self) -> torch.Tensor:
+        """The sum (V, H) in half precision, once: it takes the place of the first half."""
+        first, second = (half.view(-1) for half in self.halves)
+        self.halves = []
+        place = first.view(self.dtype)
+        _narrow_in_place(first, place)
+        place[first.numel() : first.numel() + second.numel()].copy_(second)
+        return place[: self.shape.numel()].view(self.shape)
+
+
+def _narrow_in_place(wide: torch.Tensor, narrow: torch.Tensor) -> None:
+    """Writes float32 values into the front of their own memory.
+
+    Value i moves from byte 4i to byte 2i: values from i to 2i go where nothing is read any more.
+    """
+    end = wide.numel()
+    done = min(FIRST, end)
+    narrow[:done].copy_(wide[:done].clone())
+    while done < end:
+        upto = min(2 * done, end)
+        narrow[done:upto].copy_(wide[done:upto])
+        done = upto
+
+
+@functools.cache
+def sums_in_float32(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether torch can add a product of this type to a float32 sum here; tried once."""
+    if device.type != "cuda":
+        return False
+    one = torch.zeros(16, 16, dtype=dtype, device=device)
+    total = torch.zeros(16, 16, device=device)
+    try:
+        torch.addmm(total, one, one, out_dtype=torch.float32, out=total)
+    except (NotImplementedError, RuntimeError, TypeError):
+        return False
+    return True
