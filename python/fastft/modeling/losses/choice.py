@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 import torch.nn.functional as F
 
 from fastft.errors import ConfigurationError
-from fastft.modeling.losses.kernel import FORMATS, is_plain
+from fastft.modeling.losses import triton_rows
+from fastft.modeling.losses.kernel import FORMATS, PLAIN, is_plain
 from fastft.modeling.losses.settings import SMALL, Stats
 
 if TYPE_CHECKING:
+    from fastft.modeling.losses.kernel import RowKernel
     from fastft.modeling.losses.reference import Rows
     from fastft.modeling.losses.settings import Settings
     from fastft.modeling.losses.targets import Targets
+    from fastft.modeling.losses.triton_rows import TritonKernel
 
-BACKENDS = ("auto", "rust", "torch")
+BACKENDS = ("auto", "rust", "torch", "triton")
+
+Number: TypeAlias = float | torch.Tensor
+"""A number, or on a GPU a tensor that holds it, which the host does not wait for."""
 
 
 def runs_rust(
@@ -28,16 +34,61 @@ def runs_rust(
     Raises:
         ConfigurationError: It was asked for and cannot, or nobody knows the backend.
     """
-    if backend not in BACKENDS:
-        expected = f"one of {', '.join(BACKENDS)}"
-        raise wrong("backend", repr(backend), expected)
     if backend == "torch" or torch.compiler.is_compiling():
         return False
     fits = dtype in FORMATS and is_plain(*tensors)
     if backend == "rust" and not fits:
-        found = f"{dtype} on {', '.join(sorted({t.device.type for t in tensors if t is not None}))}"
-        raise wrong("backend", found, f"ordinary tensors on the CPU, {', '.join(FORMATS.values())}")
+        expected = f"ordinary tensors on the CPU, {', '.join(FORMATS.values())}"
+        raise wrong("backend", _where(dtype, *tensors), expected)
     return fits and (backend == "rust" or num_logits >= SMALL)
+
+
+def check_backend(backend: str, known: tuple[str, ...] = BACKENDS) -> None:
+    """Looks whether there is such a backend.
+
+    Raises:
+        ConfigurationError: There is not.
+    """
+    if backend not in known:
+        raise wrong("backend", repr(backend), f"one of {', '.join(known)}")
+
+
+def runs_triton(
+    backend: str, num_logits: int, dtype: torch.dtype, *tensors: torch.Tensor | None
+) -> bool:
+    """Whether the Triton kernel computes a loss of so many logits of this type.
+
+    By itself it does on a GPU for which triton is there. It is run on the CPU, in its interpreter,
+    only when that was asked for: a test does.
+
+    Raises:
+        ConfigurationError: It was asked for and cannot.
+    """
+    if backend not in ("auto", "triton") or torch.compiler.is_compiling() or not num_logits:
+        return False
+    first = tensors[0]
+    is_gpu = first is not None and first.is_cuda
+    if backend == "auto" and not (is_gpu and num_logits >= SMALL):
+        return False
+    fits = dtype in triton_rows.FORMATS and _is_plain_together(*tensors)
+    if backend == "auto":
+        return fits and triton_rows.is_there()
+    if not (fits and (is_gpu or triton_rows.kernels().IS_INTERPRETED)):
+        expected = "ordinary tensors on one GPU, float32, bfloat16, float16"
+        more = "; on the CPU TRITON_INTERPRET=1 in the environment, before triton is imported"
+        raise wrong("backend", _where(dtype, *tensors), expected + more)
+    triton_rows.kernels()
+    return True
+
+
+def _is_plain_together(*tensors: torch.Tensor | None) -> bool:
+    given = [one for one in tensors if one is not None]
+    plain = all(type(one) in PLAIN and one.layout == torch.strided for one in given)
+    return plain and len({one.device for one in given}) == 1
+
+
+def _where(dtype: torch.dtype, *tensors: torch.Tensor | None) -> str:
+    return f"{dtype} on {', '.join(sorted({t.device.type for t in tensors if t is not None}))}"
 
 
 def small_mean(logits: torch.Tensor, labels: torch.Tensor, ignore_index: int) -> Any:
@@ -50,7 +101,7 @@ def small_mean(logits: torch.Tensor, labels: torch.Tensor, ignore_index: int) ->
 
 
 def finished(
-    losses: torch.Tensor, targets: Targets, settings: Settings, divisor: float, dtype: torch.dtype
+    losses: torch.Tensor, targets: Targets, settings: Settings, divisor: Number, dtype: torch.dtype
 ) -> torch.Tensor:
     """The losses of rows, float64 (M,), reduced; float64 for logits of that type, else float32."""
     dtype = torch.float64 if dtype == torch.float64 else torch.float32
@@ -73,7 +124,30 @@ def divisor_of(targets: Targets, settings: Settings) -> float:
     return 1.0
 
 
-def split_divisor(divisor: float, dtype: torch.dtype) -> tuple[float, float]:
+def divisor_on_device(targets: Targets, settings: Settings, num_classes: int) -> Number:
+    """`Settings.divisor` without waiting for a GPU.
+
+    A denominator of 0 for labels that count, an error on the CPU, gives an infinite loss here. A
+    label that is no class has no weight to be looked up; its loss is NaN anyway.
+    """
+    if settings.denominator is None and settings.reduction != "mean":
+        return 1.0
+    labels = targets.labels
+    counts = labels != settings.ignore_index
+    divisor: Any = settings.denominator
+    if divisor is None:
+        is_class = (labels >= 0) & (labels < num_classes)
+        known = labels.where(is_class, settings.ignore_index)
+        return torch.as_tensor(settings.divisor(known, targets.token_weight))
+    if not isinstance(divisor, torch.Tensor) or divisor.device != labels.device:
+        # Where it is on the CPU nobody waits.
+        divisor = float(divisor)
+        return divisor if divisor else counts.any().logical_not().double()
+    divisor = divisor.detach().reshape(())
+    return torch.where((divisor == 0) & ~counts.any(), 1, divisor)
+
+
+def split_divisor(divisor: Number, dtype: torch.dtype) -> tuple[Any, Any]:
     """What gradients are multiplied by when they are made, and divided by in backward.
 
     In float16 a mean over many tokens would lose small gradients before a `GradScaler` has had its
@@ -83,14 +157,18 @@ def split_divisor(divisor: float, dtype: torch.dtype) -> tuple[float, float]:
 
 
 def upstream(
-    grad: torch.Tensor, weight: torch.Tensor | None, settings: Settings, divisor: float
-) -> tuple[torch.Tensor | None, float]:
+    grad: torch.Tensor,
+    weight: torch.Tensor | None,
+    settings: Settings,
+    divisor: Number,
+    kernel: RowKernel | TritonKernel,
+) -> tuple[torch.Tensor | None, Any]:
     """What the gradient of each row, and of all, is multiplied by for a gradient of the loss.
 
     With reduction "none" `grad` is (M,), else ().
     """
     if settings.reduction != "none":
-        return weight, float(grad) / divisor
+        return weight, kernel.number(grad) / divisor
     return (grad if weight is None else grad * weight), 1.0
 
 

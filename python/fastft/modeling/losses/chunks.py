@@ -1,26 +1,36 @@
 """A linear layer and its cross entropy by chunks of rows: the logits of one chunk at a time.
 
-torch multiplies, the Rust kernel turns the logits of a chunk into their gradient where they lie. In
-half precision the weight gradient is rounded each time a chunk is added to it, and products are
-fast, so chunks are larger there.
+torch multiplies, a row kernel turns the logits of a chunk into their gradient where they lie. In
+half precision the weight gradient is rounded each time a chunk is added to it, unless it is summed
+in float32, and products are fast, so chunks are larger there; on a GPU more so.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import torch
 
 from fastft.modeling.losses.reference import Rows
+from fastft.modeling.losses.wide_sum import WideSum
 
 if TYPE_CHECKING:
     from fastft.modeling.losses.kernel import RowKernel
+    from fastft.modeling.losses.triton_rows import TritonKernel
+
+    Kernel: TypeAlias = RowKernel | TritonKernel
 
 CHUNK_TOKENS = 256
 """Rows whose logits are made at a time, in float32."""
 CHUNK_TOKENS_HALF = 1024
 """The same in half precision."""
+CHUNK_TOKENS_DEVICE = 4096
+"""The same on a GPU, half of it for more than `LARGE_VOCABULARY` classes."""
+LARGE_VOCABULARY = 1 << 16
+ALIGNMENT = 64
+"""On a GPU rows of logits begin at multiples of so many: products are several times slower else."""
+HALF = (torch.bfloat16, torch.float16)
 
 
 class Linear(NamedTuple):
@@ -60,43 +70,46 @@ class Plan:
     """Whether the gradient of the hidden rows is wanted."""
     weight: bool = True
     bias: bool = True
+    on_device: bool = False
+    """Whether the chunks are those of a GPU, and half precision is summed in float32."""
 
     @property
     def wants_any(self) -> bool:
         """Whether any gradient is wanted."""
         return self.hidden or self.weight or self.bias
 
-    def tokens_at_once(self, dtype: torch.dtype) -> int:
-        """Rows of a chunk."""
+    def tokens_at_once(self, weight: torch.Tensor) -> int:
+        """Rows of a chunk, for a weight (V, H)."""
         if self.chunk_tokens is not None:
             return self.chunk_tokens
-        is_half = dtype in (torch.bfloat16, torch.float16)
-        return CHUNK_TOKENS_HALF if is_half else CHUNK_TOKENS
+        if self.on_device:
+            return CHUNK_TOKENS_DEVICE >> (len(weight) > LARGE_VOCABULARY)
+        return CHUNK_TOKENS_HALF if weight.dtype in HALF else CHUNK_TOKENS
 
 
 def losses(
     linear: Linear,
     labels: torch.Tensor,
-    kernel: RowKernel,
+    kernel: Kernel,
     plan: Plan,
     *,
     row_weight: torch.Tensor | None = None,
-    factor: float = 1.0,
+    factor: Any = 1.0,
 ) -> tuple[Rows, Gradients]:
     """The loss of each row, and the gradients of their sum times `factor`.
 
     Args:
         linear: Rows (M, H) and layer.
-        labels: int64 (M,); all of them count.
+        labels: int64 (M,); on the CPU all of them count.
         kernel: The kernel with the options of the loss.
         plan: How, and which gradients.
         row_weight: (M,), what the loss of each row is multiplied by.
-        factor: What the gradients are multiplied by.
+        factor: What the gradients are multiplied by, as the kernel takes it.
     """
-    num_rows, num_classes = linear.hidden.shape[0], linear.weight.shape[0]
-    size = min(plan.tokens_at_once(linear.hidden.dtype), num_rows)
-    room = linear.hidden.new_empty(size, num_classes)
-    sums = _Sums(linear, plan)
+    num_rows = linear.hidden.shape[0]
+    size = min(plan.tokens_at_once(linear.weight), num_rows)
+    room = _room(linear, plan, size)
+    sums = _Sums(linear, plan, num_chunks=-(-num_rows // max(size, 1)))
     found: list[Rows] = []
     for start in range(0, num_rows, max(size, 1)):
         end = min(start + size, num_rows)
@@ -112,33 +125,51 @@ def losses(
         )
         if plan.wants_any:
             sums.add(logits, start, end)
-    return _joined(found), sums.gradients()
+        del logits
+    # The gradients may need room of their own.
+    del room
+    return _joined(found, linear.hidden.device), sums.gradients()
+
+
+def _room(linear: Linear, plan: Plan, num_rows: int) -> torch.Tensor:
+    """Where the logits of a chunk go."""
+    num_classes = linear.weight.shape[0]
+    if not plan.on_device:
+        return linear.hidden.new_empty(num_rows, num_classes)
+    width = -(-num_classes // ALIGNMENT) * ALIGNMENT
+    return linear.hidden.new_empty(num_rows, width)[:, :num_classes]
 
 
 class _Sums:
     """The gradients while chunks are added."""
 
-    def __init__(self, linear: Linear, plan: Plan) -> None:
+    def __init__(self, linear: Linear, plan: Plan, *, num_chunks: int) -> None:
         self.linear = linear
         hidden, weight, bias = linear
         self.hidden = torch.empty_like(hidden) if plan.hidden else None
         self.weight: torch.Tensor | None = None
+        self.wide: WideSum | None = None
         self.product: torch.Tensor | None = None
-        if plan.weight:
-            dtype = plan.accum_dtype or weight.dtype
-            self.weight = torch.zeros(weight.shape, dtype=dtype)
+        if plan.weight and plan.on_device and num_chunks > 1 and weight.dtype in HALF:
+            # One chunk is summed in float32 as it is.
+            self.wide = WideSum(weight)
+        elif plan.weight:
+            dtype = weight.dtype if plan.on_device else plan.accum_dtype or weight.dtype
+            self.weight = torch.zeros(weight.shape, dtype=dtype, device=weight.device)
             # A product in another type than its operands has to be made before it is added.
             self.product = None if dtype == weight.dtype else torch.empty_like(weight)
         self.bias: torch.Tensor | None = None
         if plan.bias and bias is not None:
-            self.bias = torch.zeros(bias.shape, dtype=_sum_type(bias.dtype))
+            self.bias = torch.zeros(bias.shape, dtype=_sum_type(bias.dtype), device=bias.device)
 
     def add(self, slopes: torch.Tensor, start: int, end: int) -> None:
         """Adds the rows from `start` to `end`, the gradient of whose logits is `slopes`."""
         if self.hidden is not None:
             torch.mm(slopes, self.linear.weight, out=self.hidden[start:end])
         rows = self.linear.hidden[start:end]
-        if self.weight is not None and self.product is None:
+        if self.wide is not None:
+            self.wide.add(slopes, rows)
+        elif self.weight is not None and self.product is None:
             # beta=0 spares reading zeros
             self.weight.addmm_(slopes.t(), rows, beta=1 if start else 0)
         elif self.weight is not None:
@@ -149,6 +180,8 @@ class _Sums:
     def gradients(self) -> Gradients:
         """The sums in the types of what they belong to."""
         _, weight, bias = self.linear
+        if self.wide is not None:
+            self.weight = self.wide.narrowed()
         return Gradients(
             self.hidden,
             None if self.weight is None else self.weight.to(weight.dtype),
@@ -160,10 +193,10 @@ def _sum_type(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
-def _joined(found: list[Rows]) -> Rows:
+def _joined(found: list[Rows], device: torch.device) -> Rows:
     """The rows of all chunks."""
     if not found:
-        return Rows(torch.empty(0, dtype=torch.float64))
+        return Rows(torch.empty(0, dtype=torch.float64, device=device))
     losses, *others = zip(*found, strict=True)
     return Rows(
         torch.cat(losses), *(None if part[0] is None else torch.cat(part) for part in others)

@@ -1,7 +1,8 @@
 """Softmax cross entropy of logits that are there: `fastft.cross_entropy`.
 
-On the CPU the Rust kernel reads the logits twice, for the loss and for the gradient, and keeps
-nothing besides them; in place it reads them once. Everything else takes the plain way.
+On the CPU the Rust kernel, on a GPU the Triton kernel reads the logits twice, for the loss and for
+the gradient, and keeps nothing besides them; in place it reads them once. Everything else takes the
+plain way.
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ import torch
 
 from fastft.errors import LabelError
 from fastft.modeling.losses.choice import (
+    check_backend,
     check_weights,
     divisor_of,
+    divisor_on_device,
     finished,
     once,
     runs_rust,
+    runs_triton,
     small_mean,
     split_divisor,
     stats_of,
@@ -27,9 +31,12 @@ from fastft.modeling.losses.kernel import RowKernel, has_rows, is_plain
 from fastft.modeling.losses.reference import Rows, reduced, row_losses
 from fastft.modeling.losses.settings import SMALL, Settings
 from fastft.modeling.losses.targets import Targets, targets_of
+from fastft.modeling.losses.triton_rows import TritonKernel
 
 if TYPE_CHECKING:
     from fastft.errors import ConfigurationError
+    from fastft.modeling.losses.choice import Number
+    from fastft.modeling.losses.chunks import Kernel
 
 
 def cross_entropy(
@@ -68,14 +75,15 @@ def cross_entropy(
         logit_scale: What logits are multiplied by.
         inplace: The gradient may overwrite the logits: no memory is needed for it, but the logits
             are gone and the graph can be used once.
-        backend: "auto"; "rust" (CPU); "torch", the plain way.
+        backend: "auto"; "rust" (CPU); "triton" (GPU); "torch", the plain way.
         return_stats: Whether to give `Stats` too.
 
     Returns:
         The loss, float32 (float64 for float64 logits); with `return_stats` the loss and `Stats`.
 
     Raises:
-        LabelError: A label is neither a class nor `ignore_index`.
+        LabelError: A label on the CPU is neither a class nor `ignore_index`. On a GPU nobody waits
+            to look: loss and gradient of such a row are NaN.
         ConfigurationError: An argument does not fit the others.
 
     Example:
@@ -106,19 +114,26 @@ def cross_entropy(
     )
     num_logits = SMALL if inplace else logits.numel()
     tensors = (logits, labels, class_weight, token_weight)
-    if not runs_rust(backend, num_logits, logits.dtype, *tensors):
+    check_backend(backend)
+    num_classes = logits.shape[-1]
+    if runs_triton(backend, num_logits, logits.dtype, *tensors):
+        divisor = divisor_on_device(targets, settings, num_classes)
+        run = _Run(targets, settings, TritonKernel(settings, statistics=return_stats), divisor)
+    elif runs_rust(backend, num_logits, logits.dtype, *tensors):
+        if class_weight is not None:
+            # Their sum is looked up by labels, before the kernel has looked at these.
+            targets.check(num_classes, ignore_index, shift=shift)
+        kernel = RowKernel(settings, statistics=return_stats)
+        run = _Run(targets, settings, kernel, divisor_of(targets, settings))
+    else:
         return _plainly(logits, targets, settings, shift=shift, return_stats=return_stats)
-    if class_weight is not None:
-        # Their sum is looked up by labels, before the kernel has looked at these.
-        targets.check(logits.shape[-1], ignore_index, shift=shift)
     rows = _as_rows(logits, inplace=inplace)
-    run = _Run(targets, settings, statistics=return_stats)
     in_place = inplace and torch.is_grad_enabled() and logits.requires_grad
     try:
         loss = (_InPlace if in_place else _Fused).apply(rows, run)
     except LabelError:
         # The kernel looked at all labels before it wrote anything; here their places are known.
-        targets.check(logits.shape[-1], ignore_index, shift=shift)
+        targets.check(num_classes, ignore_index, shift=shift)
         raise
     return (loss, stats_of(run.rows, targets, ignore_index)) if return_stats else loss
 
@@ -154,11 +169,13 @@ def _scattered(logits: torch.Tensor) -> ConfigurationError:
 class _Run:
     """One call on its way through autograd."""
 
-    def __init__(self, targets: Targets, settings: Settings, *, statistics: bool) -> None:
+    def __init__(
+        self, targets: Targets, settings: Settings, kernel: Kernel, divisor: Number
+    ) -> None:
         self.targets = targets
         self.settings = settings
-        self.kernel = RowKernel(settings, statistics=statistics)
-        self.divisor = divisor_of(targets, settings)
+        self.kernel = kernel
+        self.divisor = divisor
         self.rows = Rows(torch.empty(0))
 
     def loss(self, logits: torch.Tensor) -> torch.Tensor:
@@ -183,13 +200,13 @@ class _Fused(torch.autograd.Function):
         (logits,) = ctx.saved_tensors
         if torch.is_grad_enabled():
             return _differentiable_gradient(logits, ctx.run, grads[0]), None
-        gradient = torch.empty(logits.shape, dtype=logits.dtype)
+        run = ctx.run
+        gradient = torch.empty(logits.shape, dtype=logits.dtype, device=logits.device)
+        grad = grads[0].reshape(-1) if run.settings.reduction == "none" else grads[0]
         weight, factor = upstream(
-            grads[0].reshape(-1), ctx.run.targets.token_weight, ctx.run.settings, ctx.run.divisor
+            grad, run.targets.token_weight, run.settings, run.divisor, run.kernel
         )
-        ctx.run.kernel(
-            logits, ctx.run.targets.labels, gradient=gradient, row_weight=weight, factor=factor
-        )
+        run.kernel(logits, run.targets.labels, gradient=gradient, row_weight=weight, factor=factor)
         return gradient, None
 
 
@@ -210,7 +227,7 @@ class _InPlace(torch.autograd.Function):
         # Whoever kept the logits for a backward of his own has to learn that they are gone.
         torch.autograd.graph.increment_version(logits)
         ctx.gradient = logits.detach()
-        ctx.reduction = run.settings.reduction
+        ctx.reduction, ctx.kernel = run.settings.reduction, run.kernel
         return run.loss(logits)
 
     @staticmethod
@@ -218,8 +235,8 @@ class _InPlace(torch.autograd.Function):
         gradient = once(ctx, "gradient")
         if ctx.reduction == "none":
             gradient.mul_(grads[0].reshape(-1, 1))
-        elif (scale := float(grads[0]) / ctx.divisor) != 1:
-            gradient.mul_(scale)
+        else:
+            ctx.kernel.scale_(gradient, ctx.kernel.number(grads[0]) / ctx.divisor)
         return gradient, None
 
 

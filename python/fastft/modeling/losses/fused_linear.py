@@ -6,16 +6,18 @@ a loss of each row, the weights of the rows come with backward, so the logits ar
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from fastft.modeling.losses.choice import divisor_of, finished, once, split_divisor, upstream
+from fastft.modeling.losses.choice import finished, once, split_divisor, upstream
 from fastft.modeling.losses.chunks import Gradients, Linear, Plan, losses
-from fastft.modeling.losses.kernel import RowKernel
 from fastft.modeling.losses.reference import Rows
 
 if TYPE_CHECKING:
+    from fastft.modeling.losses.choice import Number
+    from fastft.modeling.losses.chunks import Kernel
     from fastft.modeling.losses.settings import Settings
     from fastft.modeling.losses.targets import Targets
 
@@ -24,13 +26,13 @@ class FusedLinear:
     """One call on its way through autograd."""
 
     def __init__(
-        self, targets: Targets, settings: Settings, plan: Plan, *, statistics: bool
+        self, targets: Targets, settings: Settings, plan: Plan, kernel: Kernel, divisor: Number
     ) -> None:
         self.targets = targets
         self.settings = settings
         self.plan = plan
-        self.kernel = RowKernel(settings, statistics=statistics)
-        self.divisor = divisor_of(targets, settings)
+        self.kernel = kernel
+        self.divisor = divisor
         self.rows = Rows(torch.empty(0))
 
     def apply(
@@ -52,7 +54,7 @@ class FusedLinear:
 
     def plan_for(self, hidden: bool, weight: bool, bias: bool) -> Plan:
         """The plan with the gradients that are wanted."""
-        return Plan(self.plan.chunk_tokens, self.plan.accum_dtype, hidden, weight, bias)
+        return replace(self.plan, hidden=hidden, weight=weight, bias=bias)
 
     def compute(
         self,
@@ -61,13 +63,13 @@ class FusedLinear:
         bias: torch.Tensor | None,
         plan: Plan,
         row_weight: torch.Tensor | None = None,
-        factor: float = 1.0,
+        factor: Number = 1.0,
     ) -> tuple[Rows, Gradients]:
         """Losses and gradients of the rows that count; the gradient of hidden is for all rows."""
         rows = self.targets.rows
         chosen = hidden.detach() if rows is None else hidden.detach()[rows]
         linear = Linear(chosen, weight.detach(), None if bias is None else bias.detach())
-        with torch.no_grad(), torch.autocast("cpu", enabled=False):
+        with torch.no_grad(), _without_autocast(hidden):
             found, gradients = losses(
                 *(linear, self.targets.labels, self.kernel, plan),
                 row_weight=row_weight,
@@ -82,6 +84,10 @@ class FusedLinear:
         """The loss from what was computed, in the type that it has for `hidden`."""
         self.rows = computed[0]
         return finished(self.rows.loss, self.targets, self.settings, self.divisor, dtype)
+
+
+def _without_autocast(tensor: torch.Tensor) -> Any:
+    return torch.autocast(tensor.device.type, enabled=False)
 
 
 class _Ready(torch.autograd.Function):
@@ -99,17 +105,16 @@ class _Ready(torch.autograd.Function):
         weights = run.targets.token_weight
         factor, ctx.divisor = split_divisor(run.divisor, hidden.dtype)
         computed = run.compute(hidden, weight, bias, plan, weights, factor)
-        ctx.gradients = computed[1]
+        ctx.gradients, ctx.kernel = computed[1], run.kernel
         return run.loss(computed, hidden.dtype)
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[Any, ...]:
         gradients = once(ctx, "gradients")
-        scale = float(grads[0]) / ctx.divisor
-        if scale != 1:
-            for gradient in gradients:
-                if gradient is not None:
-                    gradient.mul_(scale)
+        scale = ctx.kernel.number(grads[0]) / ctx.divisor
+        for gradient in gradients:
+            if gradient is not None:
+                ctx.kernel.scale_(gradient, scale)
         return (*gradients, None, None)
 
 
@@ -137,6 +142,8 @@ class _Recomputed(torch.autograd.Function):
         grad = grads[0].reshape(-1)
         if run.targets.places is not None:
             grad = grad[run.targets.places]
-        weight, factor = upstream(grad, run.targets.token_weight, run.settings, run.divisor)
+        weight, factor = upstream(
+            grad, run.targets.token_weight, run.settings, run.divisor, run.kernel
+        )
         _, gradients = run.compute(*ctx.saved_tensors, ctx.plan, weight, factor)
         return (*gradients, None, None)

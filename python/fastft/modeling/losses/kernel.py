@@ -96,6 +96,15 @@ class RowKernel:
             entropy=torch.from_numpy(entropy), is_correct=torch.from_numpy(is_correct)
         )
 
+    def number(self, tensor: torch.Tensor) -> float:
+        """A number as this kernel takes it: here, now."""
+        return float(tensor)
+
+    def scale_(self, gradient: torch.Tensor, factor: float) -> None:
+        """Multiplies a gradient in place."""
+        if factor != 1:
+            gradient.mul_(factor)
+
 
 def _array(tensor: torch.Tensor) -> Any:
     tensor = tensor.detach()

@@ -1,24 +1,39 @@
 """Softmax cross entropy of a linear layer, without its logits: `fastft.linear_cross_entropy`.
 
-On the CPU the gradients are computed with the loss, chunk by chunk (`chunks.py`), and only scaled
-in backward; so the logits of a batch never exist as a whole. Rows without a label are not
-multiplied. Everything that this does not cover takes the plain way, logits and all.
+The gradients are computed with the loss, chunk by chunk (`chunks.py`), and only scaled in backward;
+so the logits of a batch never exist as a whole. On the CPU rows without a label are not multiplied;
+on a GPU that would wait for it, so `index` has to say which rows count. Everything that this does
+not cover takes the plain way, logits and all.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
-from fastft.modeling.losses.choice import check_weights, runs_rust, small_mean, stats_of, wrong
-from fastft.modeling.losses.chunks import Plan
+from fastft.modeling.losses.choice import (
+    BACKENDS,
+    check_backend,
+    check_weights,
+    divisor_of,
+    divisor_on_device,
+    runs_rust,
+    runs_triton,
+    small_mean,
+    stats_of,
+    wrong,
+)
+from fastft.modeling.losses.chunks import Linear, Plan
 from fastft.modeling.losses.fused_linear import FusedLinear
-from fastft.modeling.losses.kernel import is_plain
+from fastft.modeling.losses.kernel import RowKernel, is_plain
+from fastft.modeling.losses.peer_losses import PEERS, peer_loss
 from fastft.modeling.losses.reference import reduced, row_losses
 from fastft.modeling.losses.settings import SMALL, Settings
 from fastft.modeling.losses.targets import Targets, targets_of
+from fastft.modeling.losses.triton_rows import TritonKernel
 
 ACCUM_DTYPES = {"auto": None, "float32": torch.float32, torch.float32: torch.float32}
 
@@ -66,17 +81,21 @@ def linear_cross_entropy(
         z_loss: The factor of the squared log-sum-exp, which is added to each loss.
         softcap: Logits become `softcap * tanh(logits / softcap)`, after `logit_scale`.
         logit_scale: What logits are multiplied by.
-        chunk_tokens: Rows whose logits are made at a time; None for 256, in half precision 1,024.
+        chunk_tokens: Rows whose logits are made at a time; None for 256, in half precision 1,024,
+            on a GPU 2,048 to 4,096.
         accum_dtype: "auto" sums the weight gradient in its own type, `torch.float32` in that; in
-            half precision this takes a second array of its size and rounds less.
-        backend: "auto"; "rust" (CPU); "torch", the plain way.
+            half precision this takes a second array of its size and rounds less. On a GPU half
+            precision is summed in float32 always, where there is more than one chunk.
+        backend: "auto"; "rust" (CPU); "triton" (GPU); "torch", the plain way; "torch_fused" and
+            "quack", the fused losses of torch and of quack-kernels, with fewer options.
         return_stats: Whether to give `Stats` too.
 
     Returns:
         The loss, float32 (float64 for float64); with `return_stats` the loss and `Stats`.
 
     Raises:
-        LabelError: A label is neither a class nor `ignore_index`.
+        LabelError: A label on the CPU is neither a class nor `ignore_index`. On a GPU nobody waits
+            to look: loss and gradient of such a row are NaN.
         ConfigurationError: An argument does not fit the others. In backward: the gradients of this
             loss were used before.
 
@@ -111,14 +130,30 @@ def linear_cross_entropy(
         shift=shift,
         index=index,
         token_weight=token_weight,
-    ).supervised(ignore_index)
-    targets.check(weight.shape[0], ignore_index, shift=shift)
+    )
+    check_backend(backend, (*BACKENDS, *PEERS))
     rows = hidden.reshape(hidden.shape[:-1].numel(), hidden.shape[-1])
-    num_logits = targets.labels.numel() * weight.shape[0]
+    num_classes = weight.shape[0]
     tensors = (hidden, weight, labels, bias, index, token_weight, class_weight)
-    if not runs_rust(backend, num_logits, hidden.dtype, *tensors):
-        return _plainly(rows, weight, bias, targets, settings, return_stats=return_stats)
-    run = FusedLinear(targets, settings, plan, statistics=return_stats)
+    if runs_triton(backend, targets.labels.numel() * num_classes, hidden.dtype, *tensors):
+        divisor = divisor_on_device(targets, settings, num_classes)
+        triton = TritonKernel(settings, statistics=return_stats)
+        plan = replace(plan, on_device=True)
+        run = FusedLinear(targets, settings, plan, triton, divisor)
+    else:
+        targets = targets.supervised(ignore_index)
+        targets.check(num_classes, ignore_index, shift=shift)
+        if backend in PEERS:
+            return peer_loss(
+                *(backend, Linear(rows, weight, bias), targets, settings),
+                chunk_tokens=chunk_tokens,
+                return_stats=return_stats,
+            )
+        num_logits = targets.labels.numel() * num_classes
+        if not runs_rust(backend, num_logits, hidden.dtype, *tensors):
+            return _plainly(rows, weight, bias, targets, settings, return_stats=return_stats)
+        kernel = RowKernel(settings, statistics=return_stats)
+        run = FusedLinear(targets, settings, plan, kernel, divisor_of(targets, settings))
     loss = run.apply(rows, weight, bias)
     return (loss, stats_of(run.rows, targets, ignore_index)) if return_stats else loss
 

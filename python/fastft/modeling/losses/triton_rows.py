@@ -6,6 +6,7 @@ Numbers that the kernel needs stay on the device: nothing here waits for it.
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,16 @@ def kernels() -> Any:
             found=str(error),
             fix="pip install triton (torch for CUDA brings it), or use backend='torch'",
         ) from error
+
+
+@functools.cache
+def is_there() -> bool:
+    """Whether triton is installed."""
+    try:
+        kernels()
+    except ConfigurationError:
+        return False
+    return True
 
 
 class TritonKernel:
@@ -136,7 +147,7 @@ class TritonKernel:
             )
 
     def _room(self, logits: torch.Tensor) -> Rows:
-        wide = {"dtype": torch.float64, "device": logits.device}
+        wide: dict[str, Any] = {"dtype": torch.float64, "device": logits.device}
         num_rows = len(logits)
         # One array for all: the host is not to be slower than the device.
         loss, lse, entropy = torch.empty(3, num_rows, **wide)
