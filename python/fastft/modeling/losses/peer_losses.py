@@ -48,7 +48,8 @@ def peer_loss(
         loss = _torch(linear, targets.labels, settings, chunk_tokens)
     if settings.reduction == "none":
         return targets.spread(loss.float())
-    return (loss.float() / divisor_on_device(targets, settings, len(linear.weight))).float()
+    mean: torch.Tensor = loss.float() / divisor_on_device(targets, settings, len(linear.weight))
+    return mean.float()
 
 
 def _torch(
@@ -56,7 +57,7 @@ def _torch(
 ) -> Any:
     if not hasattr(torch.nn, "LinearCrossEntropyOptions"):
         raise _missing("torch_fused", f"torch {torch.__version__}", "pip install 'torch>=2.15'")
-    method = {} if chunk_tokens is None else {"chunking_method": None}
+    method: dict[str, Any] = {} if chunk_tokens is None else {"chunking_method": None}
     weights = settings.class_weight
     return F.linear_cross_entropy(
         *(linear.hidden, linear.weight, labels),
@@ -64,7 +65,6 @@ def _torch(
         weight=None if weights is None else weights.detach().to(linear.weight.dtype),
         reduction="none" if settings.reduction == "none" else "sum",
         ignore_index=settings.ignore_index,
-        label_smoothing=settings.label_smoothing,
         options=torch.nn.LinearCrossEntropyOptions(batch_chunk_size=chunk_tokens, **method),
     )
 
@@ -100,6 +100,7 @@ def _refuse(
 ) -> None:
     """Raises where an option is asked for that the peer has not got."""
     asked = {
+        "label_smoothing": settings.label_smoothing > 0,
         "token_weight": targets.token_weight is not None,
         "z_loss": settings.z_loss > 0,
         "softcap": settings.softcap is not None,
@@ -109,7 +110,6 @@ def _refuse(
     if backend == "quack":
         asked["bias"] = linear.bias is not None
         asked["class_weight"] = settings.class_weight is not None
-        asked["label_smoothing"] = settings.label_smoothing > 0
         asked["reduction"] = settings.reduction == "none"
     for name, is_asked in asked.items():
         if is_asked:
