@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -21,6 +21,9 @@ from fastft.modeling.losses.settings import Settings
 from fastft.modeling.losses.targets import Targets
 from fastft.modeling.losses.triton_rows import TritonKernel
 from tests.losses import OPTIONS, exact_loss, gradients, logits_and_labels, options_for, relative
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 HALF = (torch.bfloat16, torch.float16)
@@ -231,44 +234,49 @@ def test_scaling_in_place(dtype: torch.dtype) -> None:
 
 
 COMPILE = """
-import triton
+import torch
 from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
-from fastft.modeling.losses.triton_kernel import rows
+from triton.runtime import driver
 
-def compile(block, num_classes, flag, *given):
-    pointers = ("logits", "gradient", "labels", "row_weight", "class_weight", "factor_at",
-                "loss_at", "lse_at", "entropy_at", "is_correct_at")
-    types = dict(zip(pointers, given, strict=True))
-    numbers = ("factor", "label_smoothing", "z_loss", "softcap", "logit_scale")
-    integers = ("logits_stride", "gradient_stride", "num_classes", "ignore_index")
-    signature = {**types, **dict.fromkeys(integers, "i32"), **dict.fromkeys(numbers, "fp32")}
-    fixed = {name: None for name, kind in types.items() if kind == "constexpr"}
-    fixed |= dict.fromkeys(("SMOOTHS", "SQUARES", "CAPS", "STATISTICS"), flag)
-    fixed |= {"ONE_BLOCK": num_classes <= block, "BLOCK": block}
-    if num_classes == 1:
-        fixed["num_classes"] = 1
-    signature |= dict.fromkeys(fixed, "constexpr")
-    source = ASTSource(fn=rows, signature=signature, constexprs=fixed)
-    options = {"num_warps": 8, "enable_fp_fusion": True}
-    return triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options).asm["ptx"]
+class Hopper:
+    get_current_target = staticmethod(lambda: GPUTarget("cuda", 90, 32))
+    get_current_device = staticmethod(lambda: 0)
+    get_current_stream = staticmethod(lambda device: 0)
 
-none = "constexpr"
-plain = ("*bf16", "*bf16", "*i64", none, none, "*fp32", "*fp64", "*fp64", none, none)
-every = ("*fp16", "*fp16", "*i64", "*fp32", "*fp32", "*fp64", "*fp64", "*fp64", "*fp64", "*i8")
-no_gradient = ("*fp32", none, *every[2:5], none, *every[6:])
-for block, num_classes, flag, given in (
-    (4096, 128256, False, plain), (4096, 128256, True, every), (1024, 1000, True, no_gradient),
-    (16, 1, False, plain),
-):
-    assert ".entry rows" in compile(block, num_classes, flag, *given)
-print("compiled")
+driver.set_active(Hopper())
+from fastft.modeling.losses import triton_kernel
+from fastft.modeling.losses.settings import Settings
+from fastft.modeling.losses.triton_rows import TritonKernel
+
+compiled = []
+for kernel in (triton_kernel.rows, triton_kernel.scale):
+    def run(*arguments, warmup, run=kernel.run, **options):
+        compiled.append(run(*arguments, warmup=True, **options).asm["ptx"])
+    kernel.run = run
+
+for num_classes, dtype in ((1, torch.float32), (1000, torch.float16), (50257, torch.bfloat16)):
+    # As chunks.py has them: rows begin at multiples of 64 logits.
+    logits = torch.empty(2, -(-num_classes // 64) * 64, dtype=dtype)[:, :num_classes]
+    labels, one = torch.zeros(2, dtype=torch.int64), torch.ones(())
+    weights = torch.ones(num_classes)
+    every = Settings(label_smoothing=0.1, z_loss=0.1, softcap=3.0, class_weight=weights)
+    TritonKernel(every, statistics=True)(
+        logits, labels, gradient=torch.empty(2, num_classes, dtype=dtype),
+        row_weight=torch.ones(2, dtype=torch.float64), factor=one.double(),
+    )
+    TritonKernel(Settings(), statistics=True)(logits, labels, factor=0.5)
+    TritonKernel(Settings()).scale_(logits[0], one)
+    TritonKernel(Settings())(logits, labels, gradient=logits, factor=one)
+# The last of them, the usual one, reads and writes 16 bytes at a time.
+assert "ld.global.v4" in compiled[-1].replace(".L1::evict_first", "").replace(
+    ".L1::evict_last", "").replace(".L2::cache_hint", "")
+print(len(compiled), "compiled")
 """
 
 
-def test_the_kernel_compiles_for_a_gpu_that_is_not_here() -> None:
+def test_the_kernels_compile_for_a_gpu_that_is_not_here(tmp_path: Path) -> None:
     environment = {name: one for name, one in os.environ.items() if name != "TRITON_INTERPRET"}
-    done = subprocess.run(
-        [sys.executable, "-c", COMPILE], env=environment, capture_output=True, text=True
-    )
-    assert done.stdout == "compiled\n", done.stderr
+    environment["TRITON_CACHE_DIR"] = str(tmp_path)
+    command = [sys.executable, "-W", "error", "-c", COMPILE]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.stdout == "12 compiled\n", done.stderr
