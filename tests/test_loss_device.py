@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import sys
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
 
 pytest.importorskip("triton", reason="triton comes with torch for CUDA, and is not here")
 
 import fastft
-from fastft.modeling.losses import choice, chunks, peer_losses, targets, triton_rows, wide_sum
+from fastft.modeling.losses import choice, chunks, triton_rows
 from fastft.modeling.losses.settings import SMALL
-from fastft.modeling.losses.wide_sum import WideSum
 from tests.losses import (
     OPTIONS,
     Problem,
@@ -220,56 +218,6 @@ def test_autocast_does_not_reach_the_products() -> None:
     assert [one.dtype for one in gradients(loss, leaves)] == [torch.float32] * 3
 
 
-class Waits(TorchDispatchMode):
-    """Raises where a GPU would be waited for."""
-
-    names = ("_local_scalar_dense", "nonzero", "item", "is_nonzero", "masked_select", "equal")
-
-    def __torch_dispatch__(
-        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        name = function.overloadpacket.__name__
-        assert name not in self.names, f"{function} waits for the device"
-        return function(*args, **(kwargs or {}))
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("name", ["plain", "none", "sum", "all", "denominator"])
-def test_nothing_waits_for_the_device(
-    name: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # As on a GPU: values are not looked at.
-    monkeypatch.setattr(targets, "may_look", lambda tensor: False)
-    case = on_device(problem(9, 8, 40, bias=True, dtype=dtype))
-    options = {key: there(one) for key, one in options_for(name, 9, 40).items()}
-    if name == "denominator":
-        options["denominator"] = there(torch.tensor(7))
-    leaves, index = case.leaves(), there(torch.arange(9))
-    logits = F.linear(*leaves)
-    with Waits():
-        loss, _ = fastft.linear_cross_entropy(
-            *(leaves[0], leaves[1], case.labels),
-            bias=leaves[2],
-            index=index,
-            chunk_tokens=4,
-            return_stats=True,
-            **TRITON,
-            **options,
-        )
-        loss.sum().backward()
-        for inplace in (False, True):
-            loss = fastft.cross_entropy(
-                logits * 1, case.labels, inplace=inplace, **TRITON, **options
-            )
-            loss.sum().backward(retain_graph=True)
-    assert all(leaf.grad is not None for leaf in leaves)
-
-
-def test_the_watch_over_waiting_can_fail() -> None:
-    with pytest.raises(AssertionError, match="waits for the device"), Waits():
-        float(torch.ones(()))
-
-
 def test_large_losses_take_this_way_on_a_gpu_by_themselves(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -308,27 +256,6 @@ def test_rows_of_logits_are_aligned() -> None:
     assert (room.shape, room.stride()) == ((8, 50), (64, 1))
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize(("num_classes", "width"), [(1, 5), (2, 1), (7, 3), (100, 8)])
-@pytest.mark.parametrize("first", [1, 16, 1 << 20])
-def test_a_wide_sum_is_narrowed_where_it_lies(
-    first: int, num_classes: int, width: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(wide_sum, "FIRST", first)
-    total = WideSum(torch.zeros(num_classes, width, dtype=dtype, device=DEVICE))
-    right = torch.zeros(num_classes, width, dtype=torch.float64)
-    for seed in range(3):
-        torch.manual_seed(seed)
-        slopes = (torch.randint(-4, 5, (4, num_classes + 3)) / 8).to(DEVICE, dtype)
-        rows = (torch.randint(-4, 5, (4, width)) / 8).to(DEVICE, dtype)
-        total.add(slopes[:, :num_classes], rows)
-        right += slopes[:, :num_classes].double().t().cpu() @ rows.double().cpu()
-    found = total.narrowed()
-    assert torch.equal(found.cpu(), right.to(dtype))
-    assert found.is_contiguous()
-    assert found.untyped_storage().nbytes() <= 2 * (num_classes + 1) * width
-
-
 def test_what_triton_cannot_do_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     case = on_device(problem(6, 4, 11, dtype=torch.float64))
     with pytest.raises(fastft.ConfigurationError, match=r"torch\.float64 on"):
@@ -344,62 +271,16 @@ def test_what_triton_cannot_do_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
             call(*single.leaves(), single.labels, **TRITON)
 
 
-@pytest.mark.parametrize("name", ["plain", "sum", "none", "denominator", "class weight"])
-@pytest.mark.parametrize("chunk_tokens", [None, 16])
-def test_the_fused_loss_of_torch_can_be_asked_for(name: str, chunk_tokens: int | None) -> None:
-    if not hasattr(torch.nn, "LinearCrossEntropyOptions"):
-        pytest.skip("this torch has no fused loss")
-    case = on_device(problem(60, 8, 50, bias=True))
-    options = {key: there(one) for key, one in options_for(name, 60, 50).items()}
-    results = []
-    for backend in ("torch_fused", "torch"):
-        leaves = case.leaves()
-        loss = fastft.linear_cross_entropy(
-            *(leaves[0], leaves[1], case.labels),
-            bias=leaves[2],
-            backend=backend,
-            chunk_tokens=chunk_tokens,
-            **options,
-        )
-        assert loss.dtype == torch.float32
-        results.append((loss.detach(), *gradients(loss.sum(), leaves)))
-    for one, right in zip(*results, strict=True):
-        assert relative(one, right) < 3e-6
-
-
-@pytest.mark.parametrize("backend", ["torch_fused", "quack"])
-@pytest.mark.parametrize(
-    ("name", "value"), [("z_loss", 0.1), ("softcap", 3.0), ("label_smoothing", 0.1)]
-)
-def test_others_are_not_asked_for_what_they_lack(backend: str, name: str, value: float) -> None:
-    case = problem(6, 4, 11)
-    with pytest.raises(fastft.ConfigurationError) as caught:
-        fastft.linear_cross_entropy(*case.leaves(), case.labels, backend=backend, **{name: value})
-    assert caught.value.place == name
-
-
-def test_quack_is_called_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    case = problem(9, 4, 11)
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_without_gradients_none_is_computed(mode: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = on_device(problem(8, 4, 11))
     leaves = case.leaves()
-    monkeypatch.setitem(sys.modules, peer_losses.QUACK, None)
-    with pytest.raises(fastft.ConfigurationError, match="pip install quack-kernels"):
-        fastft.linear_cross_entropy(*leaves, case.labels, backend="quack")
-    module = ModuleType(peer_losses.QUACK)
-
-    def loss(hidden: Any, weight: Any, labels: Any, **options: Any) -> Any:
-        assert options.pop("chunk_size") == 4096
-        if len(weight) % 11:
-            raise AssertionError("no such size")
-        return F.cross_entropy(hidden @ weight.t(), labels, **options)
-
-    module.chunked_linear_cross_entropy = loss
-    monkeypatch.setitem(sys.modules, peer_losses.QUACK, module)
-    with pytest.raises(fastft.ConfigurationError, match="on a GPU"):
-        fastft.linear_cross_entropy(*leaves, case.labels, backend="quack")
-    monkeypatch.setattr(peer_losses, "_is_for_quack", lambda hidden: True)
-    found = fastft.linear_cross_entropy(*leaves, case.labels, backend="quack")
-    assert torch.allclose(found, F.cross_entropy(F.linear(*leaves), case.labels))
-    with pytest.raises(fastft.ConfigurationError, match="no such size"):
-        fastft.linear_cross_entropy(leaves[0], leaves[1][:7], case.labels % 7, backend="quack")
-    with pytest.raises(fastft.ConfigurationError, match="one of auto"):
-        fastft.cross_entropy(leaves[0], case.labels, backend="quack")
+    right = fastft.linear_cross_entropy(*leaves, case.labels, **TRITON)
+    monkeypatch.setattr(chunks._Sums, "add", None)
+    with mode():
+        loss = fastft.linear_cross_entropy(*leaves, case.labels, chunk_tokens=3, **TRITON)
+        logits = F.linear(*leaves)
+        other = fastft.cross_entropy(logits, case.labels, inplace=True, **TRITON)
+    assert not loss.requires_grad
+    assert torch.allclose(logits, F.linear(*leaves))
+    assert torch.allclose(loss, right) and torch.allclose(other, right)

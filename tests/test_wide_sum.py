@@ -1,0 +1,65 @@
+"""Sums in float32 that end in half precision, in the memory that they began in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from fastft.modeling.losses import wide_sum
+from fastft.modeling.losses.wide_sum import WideSum
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(("num_classes", "width"), [(1, 5), (2, 1), (7, 3), (100, 8)])
+@pytest.mark.parametrize("first", [1, 16, 1 << 20])
+def test_a_wide_sum_is_narrowed_where_it_lies(
+    first: int, num_classes: int, width: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wide_sum, "FIRST", first)
+    total = WideSum(torch.zeros(num_classes, width, dtype=dtype, device=DEVICE))
+    right = torch.zeros(num_classes, width, dtype=torch.float64)
+    for seed in range(3):
+        torch.manual_seed(seed)
+        slopes = (torch.randint(-4, 5, (4, num_classes + 3)) / 8).to(DEVICE, dtype)
+        rows = (torch.randint(-4, 5, (4, width)) / 8).to(DEVICE, dtype)
+        total.add(slopes[:, :num_classes], rows)
+        right += slopes[:, :num_classes].double().t().cpu() @ rows.double().cpu()
+    found = total.narrowed()
+    assert torch.equal(found.cpu(), right.to(dtype))
+    assert found.is_contiguous()
+    assert found.untyped_storage().nbytes() <= 2 * (num_classes + 1) * width
+
+
+def test_the_sum_itself_is_all_that_is_needed() -> None:
+    total = WideSum(torch.zeros(64, 16, dtype=torch.bfloat16, device=DEVICE))
+    place = total.halves[0].untyped_storage().data_ptr()
+    assert total.narrowed().untyped_storage().data_ptr() == place
+    assert total.halves == []
+
+
+def test_torch_on_the_cpu_makes_the_product_first() -> None:
+    assert not wide_sum.sums_in_float32(torch.device("cpu"), torch.bfloat16)
+
+
+def test_where_torch_can_it_adds_the_product_to_the_float32_sum(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls: list[torch.Tensor] = []
+
+    def addmm(total: Any, a: Any, b: Any, *, out_dtype: Any, out: Any) -> Any:
+        assert out is total and total.dtype == out_dtype == torch.float32
+        calls.append(a)
+        return out.add_(a.float() @ b.float())
+
+    monkeypatch.setattr(wide_sum, "sums_in_float32", lambda device, dtype: True)
+    monkeypatch.setattr(torch, "addmm", addmm)
+    slopes, rows = torch.randn(4, 7).bfloat16(), torch.randn(4, 3).bfloat16()
+    total = WideSum(torch.zeros(7, 3, dtype=torch.bfloat16))
+    total.add(slopes, rows)
+    total.add(slopes, rows)
+    assert [tuple(one.shape) for one in calls] == [(4, 4), (3, 4)] * 2
+    assert torch.equal(total.narrowed(), (2 * (slopes.float().t() @ rows.float())).bfloat16())
