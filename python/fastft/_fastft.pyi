@@ -15,9 +15,11 @@ __all__ = [
     "TokenDataset",
     "Tokenizer",
     "__version__",
+    "cross_entropy",
     "cut_batches",
     "loss_positions",
     "pack",
+    "simd_level",
     "text_buffers",
 ]
 
@@ -365,7 +367,7 @@ def cross_entropy(
     *,
     gradient: NDArray[Any] | None = None,
     format: str = "float32",
-    ignore_index: int = -100,
+    ignore_index: int = ...,
     class_weight: NDArray[np.float64] | None = None,
     row_weight: NDArray[np.float64] | None = None,
     label_smoothing: float = 0.0,
