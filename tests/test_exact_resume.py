@@ -101,7 +101,12 @@ def points(length: int) -> list[int]:
 
 
 # What torch's path makes, as an augmented batch, would be made by processes.
-THREADS = [(name, n) for name in COLLATORS for n in (0, 1, 2, 4) if n == 0 or name != "augmented"]
+THREADS = [
+    pytest.param(name, threads, marks=[pytest.mark.slow] * (threads in (1, 4)))
+    for name in COLLATORS
+    for threads in (0, 1, 2, 4)
+    if threads == 0 or name != "augmented"
+]
 
 
 @pytest.mark.parametrize(("collator", "threads"), THREADS)
