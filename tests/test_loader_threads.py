@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import os
 import subprocess
@@ -350,3 +351,23 @@ def test_the_end_of_an_epoch_is_the_end_of_its_threads(dataset: TokenDataset) ->
         assert loader_threads() == before
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_pinned_batch_knows_where_its_loss_looks(
+    num_workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def copied(batch: Any, device: Any) -> Any:  # as torch pins a mapping: key by key, in a copy
+        other = copy.copy(batch)
+        other.update({name: value.clone() for name, value in batch.items()})
+        return other
+
+    monkeypatch.setattr("fastft.data.loader_threads.pin_memory", copied)
+    collate = DataCollatorForLanguageModeling(HF, mlm=False)
+    iterator = iter(DataLoader(made_of(12), 4, collate_fn=collate, num_workers=num_workers))
+    monkeypatch.setattr(iterator, "_pin_memory", True)
+    expected = collate(made_of(12).__getitems__(range(4)))
+    batch = next(iterator)
+    assert torch.equal(batch["labels"], expected["labels"])
+    assert torch.equal(batch.loss_index, expected.loss_index)
+    assert batch.rows.tolist() == [0, 1, 2, 3]
