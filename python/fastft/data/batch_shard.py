@@ -76,11 +76,20 @@ def _check_shard(num_shards: int, index: int, num_micro_batches: int) -> None:
             expected="num_shards of at least 1, and an index from 0 to num_shards - 1",
         )
     if num_micro_batches > 1 and num_micro_batches % num_shards:
-        divisors = [n for n in range(1, num_micro_batches + 1) if num_micro_batches % n == 0]
         raise ConfigurationError(
             f"a step of {num_micro_batches} micro-batches cannot be shared by {num_shards} ranks",
             place="num_shards",
             found=str(num_shards),
-            expected=" or ".join(map(str, divisors)),
+            expected=" or ".join(map(str, divisors(num_micro_batches))),
             fix=f"micro_batches_per_step={num_shards}, or a multiple of it",
         )
+
+
+def divisors(number: int) -> list[int]:
+    """Gives the numbers of ranks that can share a step of so many micro-batches.
+
+    Example:
+        >>> divisors(6)
+        [1, 2, 3, 6]
+    """
+    return [n for n in range(1, number + 1) if number % n == 0]

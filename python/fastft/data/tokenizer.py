@@ -18,7 +18,7 @@ import numpy as np
 from fastft.data.python_tokenizer import PythonTokenizer
 from fastft.data.text_column import Texts, as_arrow
 from fastft.data.token_batch import TokenBatch
-from fastft.data.tokenizer_call import PaddedCall
+from fastft.data.tokenizer_call import STRATEGIES, PaddedCall
 from fastft.data.tokenizer_route import (
     TokenizerFallbackWarning,
     choose_route,
@@ -37,14 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["TokenBatch", "Tokenizer", "TokenizerFallbackWarning"]
 
 
-_STRATEGIES: dict[bool | str, str | None] = {
-    True: "longest_first",
-    False: None,
-    "do_not_truncate": None,
-    "longest_first": "longest_first",
-    "only_first": "only_first",
-    "only_second": "only_second",
-}
+_STRATEGIES: dict[bool | str, str | None] = {**STRATEGIES, False: None, "do_not_truncate": None}
 """By the argument `truncation`: what the Rust side calls it, None where nothing is cut."""
 
 

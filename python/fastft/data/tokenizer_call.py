@@ -18,7 +18,7 @@ from fastft.data.text_column import as_arrow
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-STRATEGIES = {
+STRATEGIES: dict[bool | str, str] = {
     True: "longest_first",
     "longest_first": "longest_first",
     "only_first": "only_first",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import TrainerCallback
 
+from fastft.data.batch_shard import divisors
 from fastft.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -61,13 +62,13 @@ def refuse_indivisible(num_micro_batches: int, num_ranks: int) -> None:
     """
     if num_micro_batches % num_ranks == 0:
         return
-    divisors = [n for n in range(1, num_micro_batches + 1) if num_micro_batches % n == 0]
+    fitting = divisors(num_micro_batches)
     raise ConfigurationError(
         f"the run takes {num_micro_batches} micro-batches a step, which do not go round",
         place="the number of processes",
         found=str(num_ranks),
-        expected=" or ".join(map(str, divisors)),
-        fix=f"start {processes(max(n for n in divisors if n < num_ranks))} "
+        expected=" or ".join(map(str, fitting)),
+        fix=f"start {processes(max(n for n in fitting if n < num_ranks))} "
         "(torchrun --nproc-per-node), or begin a new run in another folder",
     )
 
