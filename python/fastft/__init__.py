@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from fastft.modeling.losses.linear_cross_entropy import linear_cross_entropy
     from fastft.modeling.losses.module import LinearCrossEntropy
     from fastft.modeling.losses.supervised import supervised
+    from fastft.modeling.padding_free.model import padding_free, restore_padding
     from fastft.result import FinetuneResult
     from fastft.training import (
         Seq2SeqTrainer,
@@ -91,6 +92,8 @@ __all__ = [
     "linear_cross_entropy",
     "load",
     "pack",
+    "padding_free",
+    "restore_padding",
     "supervised",
     "unfuse_head",
 ]
@@ -123,6 +126,8 @@ _MODULES = {
     "fuse_head": "fastft.modeling.losses.fuse_head",
     "load": "fastft.api",
     "pack": "fastft.data.packing",
+    "padding_free": "fastft.modeling.padding_free.model",
+    "restore_padding": "fastft.modeling.padding_free.model",
     "supervised": "fastft.modeling.losses.supervised",
     "unfuse_head": "fastft.modeling.losses.fuse_head",
 }

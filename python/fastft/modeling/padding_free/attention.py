@@ -1,0 +1,129 @@
+"""Attention over the real tokens of a batch, row by row, through transformers' own interface.
+
+Beside the layers' usual arguments the function gets a `Layout`, which the hooks of a padding-free
+model hand to the layers as the keyword argument `padding_free`. Without one it is stock attention.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.masking_utils import sdpa_mask
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+if TYPE_CHECKING:
+    from fastft.modeling.padding_free.rows import Rows, Slab
+
+NAME = "fastft_padding_free"
+"""The name of the attention in transformers' registry, and so in a model's configuration."""
+STOCK = "sdpa"
+"""The attention that a padded batch takes, and that each slab of rows takes."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What travels through the layers of a padding-free model.
+
+    Attributes:
+        rows: The rows of the hidden states.
+        keys: For a decoder, the rows of the encoder's states, in the order of `rows`.
+    """
+
+    rows: Rows
+    keys: Rows | None = None
+
+
+def padding_free_attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    *,
+    padding_free: Layout | None = None,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, None]:
+    """Attends within each row of a packed batch.
+
+    Args:
+        module: The attention layer, which says whether it is causal.
+        query: (1, h, N, d).
+        key: (1, h, N, d), in cross attention (1, h, M, d).
+        value: Like `key`.
+        attention_mask: Not looked at in a packed batch.
+        padding_free: Where the rows are; None for a padded batch.
+        **kwargs: As for stock attention: `dropout`, `scaling`, `position_bias`, ...
+
+    Returns:
+        (1, N, h, d), and None in place of the weights.
+    """
+    stock = ALL_ATTENTION_FUNCTIONS[STOCK]
+    if padding_free is None:
+        out: tuple[torch.Tensor, None] = stock(module, query, key, value, attention_mask, **kwargs)
+        return out
+    is_causal = bool(getattr(module, "is_causal", True))
+    rows = padding_free.rows
+    keys = rows if is_causal or padding_free.keys is None else padding_free.keys
+    starts = rows.starts_with(keys)
+    outs = []
+    for slab, key_slab, q, k, v in _cut(rows.slabs(starts), keys.slabs(starts), query, key, value):
+        mask = _slab_mask(slab, key_slab, is_causal, kwargs.get("sliding_window"))
+        own = {**kwargs, "position_bias": _slab_bias(kwargs.get("position_bias"), slab, key_slab)}
+        padded, _ = stock(module, slab.pad(q), key_slab.pad(k), key_slab.pad(v), mask, **own)
+        outs.append(slab.unpad(padded))
+    behind = rows.size - rows.num_tokens
+    if behind:
+        outs.append(outs[0].new_zeros((behind, *outs[0].shape[1:])))
+    return torch.cat(outs).unsqueeze(0), None
+
+
+def _cut(
+    slabs: list[Slab],
+    key_slabs: list[Slab],
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+) -> zip[tuple[Slab, Slab, torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """Gives each slab with its tokens (N, h, d). One split has one cheap gradient."""
+
+    def parts(states: torch.Tensor, of: list[Slab]) -> list[torch.Tensor]:
+        tokens = states[0].transpose(0, 1)
+        sizes = [slab.num_tokens for slab in of]
+        behind = len(tokens) - sum(sizes)
+        return list(torch.split(tokens, [*sizes, behind] if behind else sizes))[: len(of)]
+
+    return zip(
+        slabs,
+        key_slabs,
+        parts(query, slabs),
+        parts(key, key_slabs),
+        parts(value, key_slabs),
+        strict=True,
+    )
+
+
+def _slab_mask(slab: Slab, keys: Slab, is_causal: bool, window: int | None) -> torch.Tensor | None:
+    """Gives the mask of a slab, bool and broadcast to (n, h, L, S); None where none is needed.
+
+    A causal row never looks behind its end, so there it takes no mask to hide the padding.
+    """
+    if window is None or slab.longest <= window:
+        return None if is_causal else keys.is_real
+    places = torch.arange(slab.longest, device=slab.device)
+    distance = places[:, None] - places
+    near = (distance >= 0) & (distance < window) if is_causal else distance.abs() < window
+    return near if keys.is_real is None else near & keys.is_real
+
+
+def _slab_bias(bias: torch.Tensor | None, slab: Slab, keys: Slab) -> torch.Tensor | None:
+    """Cuts the bias of the longest row; that of cross attention in T5 is zeros, and left out."""
+    if bias is None or bias.shape[-1] < keys.longest:
+        return None
+    return bias[:, :, : slab.longest, : keys.longest]
+
+
+AttentionInterface.register(NAME, padding_free_attention)
+AttentionMaskInterface.register(NAME, sdpa_mask)

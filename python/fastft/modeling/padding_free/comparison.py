@@ -1,0 +1,68 @@
+"""One batch both ways: the outputs of a model with and without its padding."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from fastft.modeling.padding_free.hooks import KEYWORD
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from transformers import PreTrainedModel
+
+
+_DECODED = ("logits", "last_hidden_state")
+"""Outputs of an encoder and decoder that belong to the labels."""
+
+
+def tolerance(model: PreTrainedModel) -> float:
+    """Gives the difference that rounding explains, as a share of the largest output."""
+    return 1e-4 if model.dtype == torch.float32 else 5e-2
+
+
+@torch.no_grad()
+def difference(model: PreTrainedModel, batch: Mapping[str, Any]) -> float:
+    """Runs a batch both ways, without dropout, and compares what belongs to real tokens.
+
+    Args:
+        model: A padding-free model; it draws no random numbers, and its mode is as before.
+        batch: Arguments of the model.
+
+    Returns:
+        The largest difference, as a share of the largest output; NaN where one is NaN.
+    """
+    with _evaluating(model), torch.autocast(model.device.type, enabled=False):
+        packed = model(**batch)
+        padded = model(**batch, **{KEYWORD: "to be compared"})
+    worst, is_seq2seq = 0.0, bool(model.config.is_encoder_decoder)
+    for name, expected in padded.items():
+        if isinstance(expected, torch.Tensor) and expected.is_floating_point():
+            real = _real(batch, name if is_seq2seq else "", expected)
+            scale = expected[real].abs().max().clamp(min=1e-12)
+            share = float((packed[name][real] - expected[real]).abs().max() / scale)
+            worst = share if share != share else max(worst, share)
+    return worst
+
+
+def _real(batch: Mapping[str, Any], name: str, output: torch.Tensor) -> Any:
+    """Picks the outputs that belong to real tokens: all where there is one for each row."""
+    mask, labels = batch.get("attention_mask"), batch.get("labels")
+    if name in _DECODED and labels is not None and output.shape[:2] == labels.shape:
+        return labels != -100
+    return mask.bool() if mask is not None and output.shape[:2] == mask.shape else ...
+
+
+@contextmanager
+def _evaluating(model: torch.nn.Module) -> Iterator[None]:
+    """Puts every module into evaluation mode, and each back into its own afterwards."""
+    were_training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in were_training:
+            module.training = True

@@ -1,0 +1,123 @@
+"""Whether a batch runs without its padding, and if not, why."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from fastft.modeling.padding_free.attention import NAME
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from fastft.modeling.padding_free.families import Family
+
+LEAST_PADDING = 0.04
+"""The share of padding below which a batch runs as it is: less would not pay for the packing."""
+
+
+def reason_of_call(body: nn.Module, family: Family, given: dict[str, Any]) -> str | None:
+    """Says what in a call of a body, apart from its mask, asks for padded rows.
+
+    Args:
+        body: The body.
+        family: How it is built.
+        given: The arguments of the call, by name.
+    """
+    config: Any = body.config
+    if config._attn_implementation != NAME:
+        return f"the attention was set to {config._attn_implementation!r} since"
+    for name in ("output_hidden_states", "output_attentions"):
+        asked = given.get(name)
+        if asked or (asked is None and getattr(config, name, False)):
+            return f"{name}=True"
+    if given.get("cache", given.get("past_key_values")) is not None:  # the name before 5.24
+        return "keys and values of earlier tokens are given"
+    # In training nobody reads what is kept, though the configuration may say that it is.
+    if not body.training and _keeps(config, family, given):
+        return "keys and values are kept (use_cache)"
+    return None
+
+
+def _keeps(config: Any, family: Family, given: dict[str, Any]) -> bool:
+    """Whether a call keeps keys and values for later tokens."""
+    asked = given.get("use_cache")
+    if asked is not None:
+        return bool(asked)
+    may = family.caches or getattr(config, "is_decoder", False)
+    return may and bool(getattr(config, "use_cache", False))
+
+
+def row_lengths(mask: Any) -> list[int] | str:
+    """Gives the real tokens of each row of a mask, or why the rows cannot be packed.
+
+    Args:
+        mask: The attention mask as it was given, (B, T) with 1 for real tokens.
+    """
+    if mask is None:
+        return "no attention_mask was given"
+    if not isinstance(mask, torch.Tensor) or mask.dim() != 2 or mask.is_floating_point():
+        return "the attention mask is not one of rows and tokens"
+    real = mask.detach().to("cpu") != 0
+    lengths = real.sum(1)
+    if not bool((lengths > 0).all()):
+        return "a row has no real token"
+    if not torch.equal(real, torch.arange(real.shape[1]) < lengths[:, None]):
+        return "the padding is not on the right of the rows"
+    found: list[int] = lengths.tolist()
+    return found
+
+
+def is_dense(lengths: list[int], width: int) -> bool:
+    """Whether there is so little padding that taking it out would not pay."""
+    places = len(lengths) * width
+    return sum(lengths) > (1 - LEAST_PADDING) * places
+
+
+def reason_of_heads(model: nn.Module, given: dict[str, Any]) -> str | None:
+    """Says why a head reads padded positions of this batch; None when it reads none.
+
+    Args:
+        model: The model with its head.
+        given: The arguments of the call, by name.
+    """
+    if given.get("start_positions") is not None:
+        return "the loss of question answering is over all positions, padding too"
+    mask = given.get("attention_mask")
+    if not isinstance(mask, torch.Tensor) or mask.dim() != 2:
+        return None
+    if not _is_seq2seq(model) and _labels_padding(given.get("labels"), mask):
+        return "labels stand on padding"
+    if _pools_last(model) and _pools_padding(model, given.get("input_ids"), mask):
+        return "the head reads a token that the mask hides"
+    return None
+
+
+def _labels_padding(labels: Any, mask: torch.Tensor) -> bool:
+    if not isinstance(labels, torch.Tensor) or labels.shape != mask.shape:
+        return False
+    return bool(((labels != -100) & (mask == 0)).any())
+
+
+def _is_seq2seq(model: nn.Module) -> bool:
+    config: Any = model.config
+    return bool(getattr(config, "is_encoder_decoder", False))
+
+
+def _pools_last(model: nn.Module) -> bool:
+    """Whether a head reads the last token that is no padding, as classifiers of decoders do."""
+    from fastft.modeling.padding_free.families import bodies
+
+    is_classifier = any("ForSequenceClassification" in k.__name__ for k in type(model).__mro__)
+    return is_classifier and any(one.caches and not one.has_bias for _, one in bodies(model))
+
+
+def _pools_padding(model: nn.Module, tokens: Any, mask: torch.Tensor) -> bool:
+    config: Any = model.config
+    if not isinstance(tokens, torch.Tensor) or config.pad_token_id is None:
+        return True
+    is_token = tokens != config.pad_token_id
+    places = torch.arange(tokens.shape[1], device=tokens.device)
+    last = (places * is_token).argmax(1, keepdim=True)
+    return bool((mask.gather(1, last) == 0).any())
