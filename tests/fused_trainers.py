@@ -32,7 +32,7 @@ def lm_trainer(
     """Builds a Trainer on rows that are dicts, 24 for training and 10 for evaluation."""
     more = {
         key: options.pop(key)
-        for key in ("compute_metrics", "model_init", "data_collator")
+        for key in ("compute_metrics", "model_init", "data_collator", "padding_free")
         if key in options
     }
     model = options.pop("model", None)

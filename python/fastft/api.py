@@ -48,6 +48,7 @@ def finetune(
     batching: str = "random",
     max_tokens: int | None = None,
     fuse_head: bool | str = "auto",
+    padding_free: bool | str = "auto",
     check: str = "warn",
     resume: bool | str = False,
     output_dir: str | Path | None = None,
@@ -85,6 +86,8 @@ def finetune(
             batch size takes when None.
         fuse_head: "auto" runs the loss without logits where these are large, True insists, False
             does not.
+        padding_free: "auto" computes the real tokens of each batch only, on a CPU and where that
+            gives the same loss; True insists, False does not.
         check: "warn" prints doubtful settings, "strict" stops at them, "off" does not look.
         resume: "auto" goes on with an interrupted run in the output folder.
         output_dir: Where the files go; `runs/<model>-<data>-<n>` when not given.

@@ -118,6 +118,9 @@ def train(
     fuse_head: Annotated[
         str | None, typer.Option(help="auto, true or false: the loss keeps no logits.")
     ] = None,
+    padding_free: Annotated[
+        str | None, typer.Option(help="auto, true or false: layers compute real tokens only.")
+    ] = None,
     check: Annotated[str | None, typer.Option(help="warn, strict or off.")] = None,
     config: Config = None,
     resume: Annotated[

@@ -39,6 +39,7 @@ from fastft.training.output import (
     check_writable,
     choose_output_dir,
 )
+from fastft.training.padding_free import check_padding_free
 from fastft.training.plan import (
     DEFAULTS,
     Sizes,
@@ -103,6 +104,7 @@ class Job:
         refuse_resume_from_checkpoint(self.request.training)
         check_batching(*(self.request.options[name] for name in BATCHING_OPTIONS))
         check_fuse_head(self.request.options["fuse_head"])
+        check_padding_free(self.request.options["padding_free"])
         self._start_device()
         self._choose_output_dir()
         self._load_tokenizer()

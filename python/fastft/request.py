@@ -32,6 +32,7 @@ OPTION_NAMES = (
     "batching",
     "max_tokens",
     "fuse_head",
+    "padding_free",
     "check",
     "resume",
     "output_dir",

@@ -116,10 +116,12 @@ def _trainer(job: Job) -> tuple[Trainer, ProgressCallback]:
         callbacks=callbacks,
         timing=job.timing,
         fuse_head=job.request.options["fuse_head"],
+        padding_free=job.request.options["padding_free"],
         **{name: job.request.options[name] for name in BATCHING_OPTIONS},
     )
     if trainer.explain_head().startswith("head: fused"):
         job.console.detail("the loss runs without logits")
+    job.console.detail(trainer.explain_padding().partition("\n")[0])
     trainer.add_callback(TrainLossCallback(trainer))
     trainer.add_callback(ResumedStateCallback(trainer))
     return trainer, progress

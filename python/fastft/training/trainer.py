@@ -13,11 +13,12 @@ from fastft.data.seq2seq_collator import DataCollatorForSeq2Seq
 from fastft.modeling.half_precision import safe_precision
 from fastft.training.exact_loss import ExactLossMixin
 from fastft.training.fused_loss import FusedLossMixin
+from fastft.training.padding_free import PaddingFreeMixin
 from fastft.training.timing import Timing
 from fastft.training.token_batches import TokenBatchesMixin
 
 
-class TrainerMixin(FusedLossMixin, ExactLossMixin, TokenBatchesMixin):
+class TrainerMixin(PaddingFreeMixin, FusedLossMixin, ExactLossMixin, TokenBatchesMixin):
     """What fastft adds to a transformers Trainer.
 
     *Batches.* A `TokenDataset` is drawn in the order of the stock Trainer, for the same seed, and
@@ -28,6 +29,9 @@ class TrainerMixin(FusedLossMixin, ExactLossMixin, TokenBatchesMixin):
 
     *Memory.* Where the logits of a batch are large the loss runs without them; `fuse_head=False`
     turns that off, `explain_head()` says what runs.
+
+    *Padding.* On a CPU the layers compute real tokens only, where that gives the same;
+    `padding_free=False` turns that off, `explain_padding()` says what runs.
 
     *Precision.* A T5 that is asked to train in float16 trains in bfloat16 or float32.
     """

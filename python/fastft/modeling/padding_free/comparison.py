@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from fastft.modeling.losses.fused_head import FusedHead
+from fastft.modeling.losses.head_record import HeadRecord
 from fastft.modeling.padding_free.hooks import KEYWORD
 
 if TYPE_CHECKING:
@@ -33,15 +35,19 @@ def difference(model: PreTrainedModel, batch: Mapping[str, Any]) -> float:
         batch: Arguments of the model.
 
     Returns:
-        The largest difference, as a share of the largest output; NaN where one is NaN.
+        The largest difference, as a share of the largest output; NaN where only the packed model
+        gives one; 0 where the padded model gives numbers that are not finite.
     """
-    with _evaluating(model), torch.autocast(model.device.type, enabled=False):
+    with _evaluating(model), _uncounted(model), torch.autocast(model.device.type, enabled=False):
         packed = model(**batch)
         padded = model(**batch, **{KEYWORD: "to be compared"})
     worst, is_seq2seq = 0.0, bool(model.config.is_encoder_decoder)
     for name, expected in padded.items():
-        if isinstance(expected, torch.Tensor) and expected.is_floating_point():
+        # Logits of a fused head are made by whoever looks: its loss is compared instead.
+        if type(expected) is torch.Tensor and expected.is_floating_point():
             real = _real(batch, name if is_seq2seq else "", expected)
+            if not expected[real].isfinite().all():
+                return 0.0  # nothing to compare with; the loss of the padded model says so itself
             scale = expected[real].abs().max().clamp(min=1e-12)
             share = float((packed[name][real] - expected[real]).abs().max() / scale)
             worst = share if share != share else max(worst, share)
@@ -66,3 +72,17 @@ def _evaluating(model: torch.nn.Module) -> Iterator[None]:
     finally:
         for module in were_training:
             module.training = True
+
+
+@contextmanager
+def _uncounted(model: torch.nn.Module) -> Iterator[None]:
+    """Keeps what is run inside out of the counts that `explain` shows."""
+    heads = [module for module in model.modules() if isinstance(module, FusedHead)]
+    records = [head.record for head in heads]
+    for head in heads:
+        head.record = HeadRecord()
+    try:
+        yield
+    finally:
+        for head, record in zip(heads, records, strict=True):
+            head.record = record

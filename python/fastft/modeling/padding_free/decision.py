@@ -9,6 +9,8 @@ import torch
 from fastft.modeling.padding_free.attention import NAME
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import nn
 
     from fastft.modeling.padding_free.families import Family
@@ -73,6 +75,17 @@ def is_dense(lengths: list[int], width: int) -> bool:
     """Whether there is so little padding that taking it out would not pay."""
     places = len(lengths) * width
     return sum(lengths) > (1 - LEAST_PADDING) * places
+
+
+def has_padding(batch: Mapping[str, Any]) -> bool:
+    """Whether a batch has padding that would be taken out.
+
+    Args:
+        batch: The arguments of a model.
+    """
+    mask = batch.get("attention_mask")
+    lengths = row_lengths(mask)
+    return not isinstance(lengths, str) and not is_dense(lengths, mask.shape[1])
 
 
 def reason_of_heads(model: nn.Module, given: dict[str, Any]) -> str | None:
