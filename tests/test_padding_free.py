@@ -6,6 +6,7 @@ import copy
 import json
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import peft
 import pytest
 import torch
@@ -15,7 +16,8 @@ import fastft
 from fastft.modeling.padding_free.hooks import KEYWORD
 from fastft.modeling.padding_free.model import explain_padding, is_padding_free, why_padded
 from fastft.modeling.padding_free.moves import gather, spread
-from fastft.modeling.padding_free.rows import Rows
+from fastft.modeling.padding_free.rows import Rows, Slab
+from fastft.modeling.padding_free.weighted import weighted_attention
 from tests import padding_free_models as zoo
 from tests.test_padding_free_models import assert_equal, run
 
@@ -430,3 +432,67 @@ def test_rows_come_back_where_they_were(seed: int) -> None:
     assert rows.offsets[-1] == rows.num_tokens == int(lengths.sum())
     for start, end, row in zip(rows.offsets, rows.offsets[1:], rows.order, strict=False):
         assert torch.equal(packed[0, start:end], states[row, : lengths[row]])
+
+
+@pytest.mark.parametrize("lengths", [[3, 3, 3], [2, 3, 5], [1]])
+@pytest.mark.parametrize("added", ["nothing", "mask", "bias", "both"])
+@pytest.mark.parametrize("dropout", [0.0, 0.3, 1.0])
+def test_attention_with_weights_is_the_formula(
+    lengths: list[int], added: str, dropout: float
+) -> None:
+    torch.manual_seed(1)
+    heads, width = 2, 4
+    slab = Slab(np.array(lengths), torch.device("cpu"))
+    keys = Slab(np.array(lengths) + 1, torch.device("cpu"))
+    query, key, value = (
+        torch.randn(of.num_tokens, heads, width, dtype=torch.float64, requires_grad=True)
+        for of in (slab, keys, keys)
+    )
+    shape = (1, heads, slab.longest, keys.longest)
+    bias = torch.randn(shape, dtype=torch.float64, requires_grad=True)
+    hides = added in ("mask", "both") or not keys.is_full
+    mask = keys.is_real if not keys.is_full else torch.ones(1, 1, 1, keys.longest).bool()
+    if hides:
+        mask = mask & (torch.arange(keys.longest) != 1 if keys.longest > 2 else True)
+    settings = {"mask": mask if hides else None, "dropout": dropout, "scaling": 0.7}
+
+    def ours(q: Any, k: Any, v: Any, b: Any) -> torch.Tensor:
+        torch.manual_seed(2)
+        given = b if added in ("bias", "both") else None
+        return weighted_attention(q, k, v, slab, keys, bias=given, **settings)
+
+    def formula(q: Any, k: Any, v: Any, b: Any) -> torch.Tensor:
+        torch.manual_seed(2)
+        q, k, v = (of.pad(x) for of, x in ((slab, q), (keys, k), (keys, v)))
+        scores = q @ k.transpose(2, 3) * 0.7
+        if added in ("bias", "both"):
+            scores = scores + b
+        if hides:
+            scores = scores.masked_fill(~mask, -torch.inf)
+        weights = scores.softmax(-1)
+        if dropout:
+            drawn = torch.empty_like(weights.flatten(0, 1)).bernoulli_(1 - dropout)
+            weights = weights * drawn.view_as(weights) / (1 - dropout if dropout < 1 else 1)
+        return slab.unpad((weights @ v).transpose(1, 2))
+
+    inputs = (query, key, value, bias)
+    torch.testing.assert_close(ours(*inputs), formula(*inputs))
+    weight = torch.randn(slab.num_tokens, heads, width, dtype=torch.float64)
+    found, expected = (
+        torch.autograd.grad((f(*inputs) * weight).sum(), inputs, allow_unused=True)
+        for f in (ours, formula)
+    )
+    for one, other in zip(found, expected, strict=True):
+        assert (one is None) == (other is None)
+        if one is not None:
+            torch.testing.assert_close(one, other)
+
+
+def test_heads_that_share_keys_take_the_attention_of_torch() -> None:
+    """Grouped queries with dropout: the attention with weights has as many heads as keys."""
+    model = zoo.model("llama", "causal")
+    zoo.set_dropout(model, 0.5)
+    fastft.padding_free(model)
+    loss = model(**zoo.batch(RAGGED, "causal")).loss
+    loss.backward()
+    assert loss.isfinite()

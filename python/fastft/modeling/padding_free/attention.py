@@ -14,6 +14,8 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import sdpa_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from fastft.modeling.padding_free.weighted import weighted_attention
+
 if TYPE_CHECKING:
     from fastft.modeling.padding_free.rows import Rows, Slab
 
@@ -68,16 +70,56 @@ def padding_free_attention(
     rows = padding_free.rows
     keys = rows if is_causal or padding_free.keys is None else padding_free.keys
     starts = rows.starts_with(keys)
-    outs = []
+    weights, outs = _keeps_weights(query, key, kwargs), []
     for slab, key_slab, q, k, v in _cut(rows.slabs(starts), keys.slabs(starts), query, key, value):
         mask = _slab_mask(slab, key_slab, is_causal, kwargs.get("sliding_window"))
-        own = {**kwargs, "position_bias": _slab_bias(kwargs.get("position_bias"), slab, key_slab)}
+        bias = _slab_bias(kwargs.get("position_bias"), slab, key_slab)
+        if weights:
+            outs.append(_with_weights(q, k, v, slab, key_slab, mask, bias, is_causal, kwargs))
+            continue
+        own = {**kwargs, "position_bias": bias}
         padded, _ = stock(module, slab.pad(q), key_slab.pad(k), key_slab.pad(v), mask, **own)
         outs.append(slab.unpad(padded))
     behind = rows.size - rows.num_tokens
     if behind:
         outs.append(outs[0].new_zeros((behind, *outs[0].shape[1:])))
     return torch.cat(outs).unsqueeze(0), None
+
+
+def _keeps_weights(query: torch.Tensor, key: torch.Tensor, kwargs: dict[str, Any]) -> bool:
+    """Whether torch has no fused kernel, and `weighted_attention` takes its place."""
+    bias = kwargs.get("position_bias")
+    needs = kwargs.get("dropout", 0.0) > 0 or (bias is not None and bias.requires_grad)
+    is_plain = query.device.type == "cpu" and query.dtype == key.dtype == torch.float32
+    return needs and is_plain and query.shape[1] == key.shape[1]
+
+
+def _with_weights(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    slab: Slab,
+    keys: Slab,
+    mask: torch.Tensor | None,
+    bias: torch.Tensor | None,
+    is_causal: bool,
+    kwargs: dict[str, Any],
+) -> torch.Tensor:
+    if is_causal and mask is None:
+        places = torch.arange(slab.longest)
+        mask = (places[:, None] >= places)[None, None]
+    scaling = kwargs.get("scaling")
+    return weighted_attention(
+        query,
+        key,
+        value,
+        slab,
+        keys,
+        mask=mask,
+        bias=bias,
+        dropout=kwargs.get("dropout", 0.0),
+        scaling=query.shape[-1] ** -0.5 if scaling is None else scaling,
+    )
 
 
 def _cut(

@@ -83,7 +83,7 @@ def has_padding(batch: Mapping[str, Any]) -> bool:
     Args:
         batch: The arguments of a model.
     """
-    mask = batch.get("attention_mask")
+    mask: Any = batch.get("attention_mask")
     lengths = row_lengths(mask)
     return not isinstance(lengths, str) and not is_dense(lengths, mask.shape[1])
 

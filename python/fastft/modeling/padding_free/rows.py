@@ -43,12 +43,23 @@ class Slab:
         self.num_tokens = int(lengths.sum())
         self.is_full = self.num_tokens == self.num_rows * self.longest
         """Whether all rows are of one length."""
+        self._head_index: dict[int, torch.Tensor] = {}
 
     @cached_property
     def index(self) -> torch.Tensor:
         """int64 (num_tokens,): where in the n x L places each token stands."""
         places = _positions(self.lengths, np.arange(self.num_rows) * self.longest)
         return torch.from_numpy(places).to(self.device, non_blocking=True)
+
+    def head_index(self, heads: int) -> torch.Tensor:
+        """int64 (num_tokens * h,): where each token of each head stands in n x h x L places."""
+        if heads not in self._head_index:
+            rows = np.repeat(np.arange(self.num_rows), self.lengths)
+            places = _positions(self.lengths, np.zeros(self.num_rows, np.int64))
+            of_head = (rows[:, None] * heads + np.arange(heads)) * self.longest
+            index = torch.from_numpy((of_head + places[:, None]).ravel())
+            self._head_index[heads] = index.to(self.device, non_blocking=True)
+        return self._head_index[heads]
 
     @cached_property
     def is_real(self) -> torch.Tensor | None:
