@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
 from fastft import padding_free
+from fastft.modeling.padding_free.flash import fits
 from fastft.modeling.padding_free.model import explain_padding
 from tests import padding_free_models as zoo
 
@@ -102,3 +104,61 @@ def test_all_attention_dropped_is_the_same_both_ways(family: str) -> None:
             setattr(module, "dropout" if kind == "T5Attention" else "attention_dropout", 1.0)
     assert abs(model(**given).loss.item() - before) > 1e-3
     assert_equal(model, given, head)
+
+
+def one_row_at_a_time(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    cu_seq_q: torch.Tensor,
+    cu_seq_k: torch.Tensor,
+    max_q: int,
+    max_k: int,
+    *,
+    scale: float | None,
+    window_size: tuple[int, int],
+    enable_gqa: bool = False,
+) -> torch.Tensor:
+    """What `varlen_attn` of torch says that it computes, by its plainest means."""
+    assert int(cu_seq_q.diff().max()) == max_q and int(cu_seq_k.diff().max()) == max_k
+    assert cu_seq_q.dtype == cu_seq_k.dtype == torch.int32
+    assert int(cu_seq_q[-1]) == len(query) and int(cu_seq_k[-1]) == len(key) == len(value)
+    outs = []
+    ends = zip(cu_seq_q, cu_seq_q[1:], cu_seq_k, cu_seq_k[1:], strict=False)
+    for start, end, key_start, key_end in ends:
+        q, k, v = query[start:end], key[key_start:key_end], value[key_start:key_end]
+        back = torch.arange(len(q))[:, None] - torch.arange(len(k))
+        behind, ahead = (len(q) + len(k) if side == -1 else side for side in window_size)
+        out = torch.nn.functional.scaled_dot_product_attention(
+            *(states.transpose(0, 1) for states in (q, k, v)),
+            attn_mask=(back <= behind) & (back >= -ahead),
+            scale=scale,
+            enable_gqa=enable_gqa,
+        )
+        outs.append(out.transpose(0, 1))
+    return torch.cat(outs)
+
+
+@pytest.mark.parametrize(
+    ("family", "head"),
+    [
+        *(("bert", "tokens"), ("modernbert", "masked"), ("gpt2", "causal")),
+        *(("llama", "causal"), ("mistral", "causal"), ("qwen2", "causal")),
+    ],
+)
+def test_the_kernel_of_a_gpu_gets_the_rows_as_it_wants_them(
+    family: str, head: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", one_row_at_a_time)
+    monkeypatch.setattr("fastft.modeling.padding_free.flash.fits", lambda *_: True)
+    assert_equal(zoo.model(family, head), zoo.batch(LENGTHS["ragged"], head), head)
+
+
+def test_the_kernel_of_a_gpu_is_not_asked_for_what_it_cannot_do() -> None:
+    query = torch.zeros(1, 1, 1, 8, dtype=torch.bfloat16, device="meta")
+    on_gpu = SimpleNamespace(is_cuda=True, dtype=torch.bfloat16)
+    assert fits(on_gpu, {})
+    assert not fits(query, {})
+    assert not fits(on_gpu, {"dropout": 0.1})
+    assert not fits(on_gpu, {"position_bias": query})
+    assert not fits(SimpleNamespace(is_cuda=True, dtype=torch.float32), {})

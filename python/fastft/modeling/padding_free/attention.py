@@ -14,6 +14,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import sdpa_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from fastft.modeling.padding_free import flash
 from fastft.modeling.padding_free.weighted import weighted_attention
 
 if TYPE_CHECKING:
@@ -69,6 +70,12 @@ def padding_free_attention(
     is_causal = bool(getattr(module, "is_causal", True))
     rows = padding_free.rows
     keys = rows if is_causal or padding_free.keys is None else padding_free.keys
+    if flash.fits(query, kwargs):
+        options = {"window": kwargs.get("sliding_window"), "scaling": kwargs.get("scaling")}
+        packed = flash.flash_attention(
+            query, key, value, rows, keys, is_causal=is_causal, **options
+        )
+        return packed, None
     starts = rows.starts_with(keys)
     weights, outs = _keeps_weights(query, key, kwargs), []
     for slab, key_slab, q, k, v in _cut(rows.slabs(starts), keys.slabs(starts), query, key, value):
