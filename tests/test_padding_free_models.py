@@ -162,3 +162,31 @@ def test_the_kernel_of_a_gpu_is_not_asked_for_what_it_cannot_do() -> None:
     assert not fits(on_gpu, {"dropout": 0.1})
     assert not fits(on_gpu, {"position_bias": query})
     assert not fits(SimpleNamespace(is_cuda=True, dtype=torch.float32), {})
+
+
+@pytest.mark.parametrize(
+    ("family", "head"),
+    [("bert", "tokens"), ("modernbert", "masked"), ("distilbert", "masked"), ("llama", "causal")],
+)
+def test_rows_that_were_packed_before_do_not_see_each_other(family: str, head: str) -> None:
+    """Stock attention lets the rows of an encoder leak into each other, without a word."""
+    model = zoo.model(family, head).eval()
+    given = zoo.batch([7, 3, 9, 9, 1], head)
+    rows = [
+        {name: one[row : row + 1, :length] for name, one in given.items()}
+        for row, length in enumerate(given["attention_mask"].sum(1))
+    ]
+    expected = torch.cat([model(**row, use_cache=False).logits[0] if head == "causal"
+                          else model(**row).logits[0] for row in rows])  # fmt: skip
+    tokens = torch.cat([row["input_ids"][0] for row in rows])
+    positions = torch.cat([torch.arange(row["input_ids"].shape[1]) for row in rows])
+    packed = {"input_ids": tokens[None], "position_ids": positions[None]}
+    if head == "causal":
+        packed["use_cache"] = False
+    if family not in ("llama", "distilbert"):
+        leaked = model(**packed).logits[0]
+        assert float((leaked - expected).detach().abs().max()) > 1e-2
+    with padding_free(model):
+        found = model(**packed).logits[0]
+        assert "batches without padding: 1" in explain_padding(model)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=2e-5)

@@ -118,3 +118,36 @@ def test_a_stock_dataset_runs_without_padding_too(tmp_path: Path) -> None:
     trainer.train_dataset = rows(8)
     trainer.train()
     assert "batches without padding" in trainer.explain_padding()
+
+
+def test_packed_rows_of_an_encoder_are_kept_apart_or_refused(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    data = [{"input_ids": rng.integers(5, 40, rng.integers(3, 12)).tolist()} for _ in range(32)]
+    for row in data:
+        row["labels"] = list(row["input_ids"])
+
+    def trainer(**options: Any) -> Any:
+        torch.manual_seed(0)
+        return fastft.Trainer(
+            transformers.BertForMaskedLM(tiny_config()),
+            arguments(fastft.TrainingArguments, tmp_path, max_steps=3),
+            train_dataset=data,
+            data_collator=options.pop("collator"),
+            processing_class=tiny_tokenizer(),
+            **options,
+        )
+
+    apart = trainer(collator=fastft.DataCollatorWithFlattening())
+    apart.train()
+    assert "batches without padding: 3" in apart.explain_padding()
+    forced = trainer(collator=fastft.DataCollatorWithFlattening(), padding_free=False)
+    forced.train()
+    first, second = (
+        [entry["loss"] for entry in one.state.log_history if "loss" in entry]
+        for one in (apart, forced)
+    )
+    assert len(first) == 3 and first == second
+    unknown = trainer(collator=fastft.DataCollatorWithFlattening())
+    unknown.model.set_attn_implementation("eager")
+    with pytest.raises(fastft.ConfigurationError, match="packed rows would attend to each other"):
+        unknown.train()

@@ -6,7 +6,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from fastft.errors import ConfigurationError
-from fastft.modeling.padding_free.decision import has_padding
+from fastft.modeling.padding_free.decision import has_padding, is_bidirectional, is_packed
 from fastft.modeling.padding_free.model import (
     explain_padding,
     is_padding_free,
@@ -127,9 +127,12 @@ class PaddingFreeMixin(_StockTrainer):  # type: ignore[misc]  # transformers car
         return super().prediction_step(model, inputs, *args, **kwargs)
 
     def _take_padding_out(self, model: Any, inputs: Any) -> None:
+        whole = self.accelerator.unwrap_model(model)
+        if is_packed(inputs):
+            self._keep_rows_apart(whole)
+            return
         if self._why_padded is not None:
             return
-        whole = self.accelerator.unwrap_model(model)
         if self._was_compared:
             take_padding_out(whole)
             return
@@ -142,6 +145,22 @@ class PaddingFreeMixin(_StockTrainer):  # type: ignore[misc]  # transformers car
             self._why_padded = str(error.found)
             warnings.warn(f"the model stays padded: {error.found}", stacklevel=2)
         self._was_compared = True
+
+    def _keep_rows_apart(self, model: Any) -> None:
+        """Sees to it that rows which a collator has packed do not attend to each other."""
+        if not is_bidirectional(model):
+            return  # transformers finds the rows of causal models itself
+        reason = why_padded(model, known_head=False)
+        if reason is None:
+            take_padding_out(model)
+            return
+        raise ConfigurationError(
+            "packed rows would attend to each other",
+            place="argument data_collator",
+            found=f"position_ids that begin anew, and a model without causal attention; {reason}",
+            expected="one row in each row of the batch",
+            fix="use DataCollatorWithPadding",
+        )
 
     def _put_padding_back(self) -> None:
         model = self.accelerator.unwrap_model(self.model)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from fastft.modeling.padding_free.attention import NAME
@@ -11,6 +12,7 @@ from fastft.modeling.padding_free.attention import NAME
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from numpy.typing import NDArray
     from torch import nn
 
     from fastft.modeling.padding_free.families import Family
@@ -69,6 +71,43 @@ def row_lengths(mask: Any) -> list[int] | str:
         return "the padding is not on the right of the rows"
     found: list[int] = lengths.tolist()
     return found
+
+
+def is_packed(given: Mapping[str, Any]) -> bool:
+    """Whether a batch holds rows that somebody has packed, one behind the other.
+
+    They have no attention mask, and positions that begin anew, as the collators with flattening of
+    transformers and fastft give them.
+
+    Args:
+        given: The arguments of a model.
+    """
+    positions = given.get("position_ids")
+    if given.get("attention_mask") is not None or not isinstance(positions, torch.Tensor):
+        return False
+    if positions.dim() != 2 or positions.numel() == 0:
+        return False
+    return len(row_starts(positions)) > len(positions)
+
+
+def row_starts(positions: torch.Tensor) -> NDArray[np.int64]:
+    """Finds where rows begin among packed tokens: where a position does not follow the last one.
+
+    Args:
+        positions: (B, T).
+
+    Returns:
+        int64 (R,), places `b * T + t`.
+    """
+    places = positions.detach().to("cpu").numpy()
+    begins = np.ones(places.shape, dtype=bool)
+    begins[:, 1:] = np.diff(places, axis=1) != 1
+    return np.flatnonzero(begins)
+
+
+def is_bidirectional(model: nn.Module) -> bool:
+    """Whether no attention of a model is causal, so that nothing keeps packed rows apart."""
+    return not any(getattr(module, "is_causal", False) is True for module in model.modules())
 
 
 def is_dense(lengths: list[int], width: int) -> bool:

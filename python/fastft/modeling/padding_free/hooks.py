@@ -15,14 +15,17 @@ import inspect
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from fastft.modeling.padding_free.attention import Layout
 from fastft.modeling.padding_free.decision import (
     is_dense,
+    is_packed,
     reason_of_call,
     reason_of_heads,
     row_lengths,
+    row_starts,
 )
 from fastft.modeling.padding_free.rows import Rows
 
@@ -131,6 +134,8 @@ class BodyHook:
         if not isinstance(tokens, torch.Tensor):
             return "there are no tokens"
         states = given.get("encoder_hidden_states")
+        if states is None and is_packed(given):
+            return _layout_of_packed(given["position_ids"])
         if states is None:
             return _own_layout(body, tokens, row_lengths(given.get("attention_mask")))
         if not self.family.has_bias:
@@ -167,6 +172,14 @@ def _own_layout(body: nn.Module, tokens: torch.Tensor, lengths: list[int] | str)
     return Layout(Rows(lengths, width, tokens.device, multiple=_multiple(body, tokens.device)))
 
 
+def _layout_of_packed(positions: torch.Tensor) -> Layout:
+    """Gives the layout of rows that were packed before: each begins where positions begin anew."""
+    num_packs, width = positions.shape
+    starts = row_starts(positions)
+    lengths = np.diff(starts, append=num_packs * width)
+    return Layout(Rows(lengths, width, positions.device, starts=starts))
+
+
 def _with_keys(layout: Layout, states: torch.Tensor, mask: Any) -> Layout | str:
     """Adds the rows of the encoder's states to the layout of a decoder."""
     num_rows, width = states.shape[:2]
@@ -189,7 +202,7 @@ def _packed_positions(positions: torch.Tensor | None, rows: Rows) -> torch.Tenso
     """Gives the position of each packed token in its row, int64 (1, size)."""
     if positions is None:
         positions = torch.arange(rows.width, device=rows.device).unsqueeze(0)
-    return rows.take(positions.expand(len(rows.lengths), -1))
+    return rows.take(positions.expand(rows.num_padded, -1))
 
 
 class EnterHook:

@@ -29,7 +29,7 @@ class Record:
         """Counts a batch that runs without padding."""
         self.packed += 1
         self.real += rows.num_tokens
-        self.places += len(rows.lengths) * rows.width
+        self.places += rows.num_padded * rows.width
 
     def note_padded(self, reason: str) -> None:
         """Counts a batch that runs with it."""

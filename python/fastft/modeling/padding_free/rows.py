@@ -89,10 +89,13 @@ class Rows:
         width: T, the tokens of a padded row.
         device: Where the hidden states are.
         order: int64 (B,): the rows in the order in which they are packed; by length when None.
+        starts: int64 (R,): where each row begins among the B x T places, for rows that somebody has
+            packed before; then `lengths` are those of the R rows. None for a row in each of B.
         multiple: Zeros are put behind the packed tokens up to a multiple of this, so that kernels
             that are made anew for each shape see few shapes.
 
     Attributes:
+        num_padded: B, the rows of the padded batch.
         num_tokens: N, the real tokens.
         size: N and the zeros behind.
     """
@@ -104,12 +107,15 @@ class Rows:
         device: torch.device,
         *,
         order: NDArray[np.int64] | None = None,
+        starts: NDArray[np.int64] | None = None,
         multiple: int = 1,
     ) -> None:
         given = np.asarray(lengths, dtype=np.int64)
         self.order = np.argsort(given, kind="stable") if order is None else order
         self.lengths: NDArray[np.int64] = given[self.order]
         self.width = width
+        self.num_padded = len(given) if starts is None else int(given.sum()) // width
+        self._begins = (np.arange(len(given)) * width if starts is None else starts)[self.order]
         self.device = device
         self.num_tokens = int(given.sum())
         self.size = -(-self.num_tokens // multiple) * multiple
@@ -119,7 +125,7 @@ class Rows:
     @cached_property
     def index(self) -> torch.Tensor:
         """int64 (N,): the place `row * T + t` of each packed token in the padded batch."""
-        places = _positions(self.lengths, self.order * self.width)
+        places = _positions(self.lengths, self._begins)
         return torch.from_numpy(places).to(self.device, non_blocking=True)
 
     @cached_property
@@ -138,10 +144,9 @@ class Rows:
 
     def put(self, packed: torch.Tensor) -> torch.Tensor:
         """Gives packed tokens (1, size, ...) as (B, T, ...), zeros where there is padding."""
-        num_rows = len(self.lengths)
         tokens = packed[0].narrow(0, 0, self.num_tokens)
-        padded = spread(tokens, self.index, num_rows * self.width)
-        return padded.view(num_rows, self.width, *padded.shape[1:])
+        padded = spread(tokens, self.index, self.num_padded * self.width)
+        return padded.view(self.num_padded, self.width, *padded.shape[1:])
 
     def starts_with(self, keys: Rows) -> tuple[int, ...]:
         """Gives where attention to `keys` cuts the rows; found once for all layers."""
