@@ -21,6 +21,7 @@ from fastft.data.token_dataset import TokenDataset
 from fastft.errors import ConfigurationError
 from fastft.training.batching import check_batching, training_sampler
 from fastft.training.division import DivisionCallback
+from fastft.training.evaluation_order import EvaluationOrderMixin
 from fastft.training.weightless import WeighingCollator
 
 if TYPE_CHECKING:
@@ -28,13 +29,8 @@ if TYPE_CHECKING:
 
     from fastft.training.timing import Timing
 
-    # The mixin stands before a stock Trainer and uses what is there.
-    _StockTrainer = Any
-else:
-    _StockTrainer = object
 
-
-class TokenBatchesMixin(_StockTrainer):  # type: ignore[misc]  # transformers carries no types
+class TokenBatchesMixin(EvaluationOrderMixin):
     """Draws a `TokenDataset` as the stock Trainer would, for the same seed, and times the waiting.
 
     Any other dataset takes transformers' own path.
@@ -117,10 +113,12 @@ class TokenBatchesMixin(_StockTrainer):  # type: ignore[misc]  # transformers ca
                 drop_last=self.args.dataloader_drop_last,
             )
             options["batch_sampler"] = self._plan_sampler
+        elif not is_training and (by_length := self.evaluation_sampler(dataset, batch_size)):
+            options["batch_sampler"] = by_length
         else:
             options["batch_size"] = batch_size
-            # An evaluation keeps the order of the rows, which its predictions are scored against;
-            # the stock sampler sorts them by length where training does.
+            # Otherwise an evaluation keeps the order of the rows, against which its predictions are
+            # scored; the stock sampler sorts them by length where training does.
             is_drawn = is_training and sampler_fn is not None
             options["sampler"] = sampler_fn(dataset) if is_drawn else None
             options["drop_last"] = self.args.dataloader_drop_last
