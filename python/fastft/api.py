@@ -49,6 +49,7 @@ def finetune(
     max_tokens: int | None = None,
     fuse_head: bool | str = "auto",
     padding_free: bool | str = "auto",
+    frozen_cache: str = "auto",
     check: str = "warn",
     resume: bool | str = False,
     output_dir: str | Path | None = None,
@@ -88,6 +89,9 @@ def finetune(
             does not.
         padding_free: "auto" computes the real tokens of each batch only, on a CPU and where that
             gives the same loss; True insists, False does not.
+        frozen_cache: "auto" runs frozen layers once for every row, without dropout, and keeps what
+            they give: in "memory", or on the "disk" where it is large; "off" runs them in every
+            step.
         check: "warn" prints doubtful settings, "strict" stops at them, "off" does not look.
         resume: "auto" goes on with an interrupted run in the output folder.
         output_dir: Where the files go; `runs/<model>-<data>-<n>` when not given.

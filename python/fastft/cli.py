@@ -121,6 +121,9 @@ def train(
     padding_free: Annotated[
         str | None, typer.Option(help="auto, true or false: layers compute real tokens only.")
     ] = None,
+    frozen_cache: Annotated[
+        str | None, typer.Option(help="auto, memory, disk or off: frozen layers run once.")
+    ] = None,
     check: Annotated[str | None, typer.Option(help="warn, strict or off.")] = None,
     config: Config = None,
     resume: Annotated[

@@ -32,6 +32,7 @@ from fastft.training.arguments import TrainingArguments, build_arguments
 from fastft.training.batching import BATCHING_OPTIONS, check_batching, training_sampler
 from fastft.training.best_model import check_metrics
 from fastft.training.first_process import from_first_process
+from fastft.training.frozen_settings import check_frozen_cache
 from fastft.training.fused_loss import check_fuse_head
 from fastft.training.optimizer import check_optimizer
 from fastft.training.output import (
@@ -105,6 +106,7 @@ class Job:
         check_batching(*(self.request.options[name] for name in BATCHING_OPTIONS))
         check_fuse_head(self.request.options["fuse_head"])
         check_padding_free(self.request.options["padding_free"])
+        check_frozen_cache(self.request.options["frozen_cache"])
         self._start_device()
         self._choose_output_dir()
         self._load_tokenizer()

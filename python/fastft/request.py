@@ -33,6 +33,7 @@ OPTION_NAMES = (
     "max_tokens",
     "fuse_head",
     "padding_free",
+    "frozen_cache",
     "check",
     "resume",
     "output_dir",

@@ -117,6 +117,8 @@ def _trainer(job: Job) -> tuple[Trainer, ProgressCallback]:
         timing=job.timing,
         fuse_head=job.request.options["fuse_head"],
         padding_free=job.request.options["padding_free"],
+        frozen_cache=job.request.options["frozen_cache"],
+        console=job.console,
         **{name: job.request.options[name] for name in BATCHING_OPTIONS},
     )
     if trainer.explain_head().startswith("head: fused"):

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     Build = Callable[[Path], list[str]]
+    Open = Callable[[Path], Shards]
 
 SETTLED_SECONDS = 2.0
 """A file changed less than this before it was read may change again under the same time stamp."""
@@ -57,7 +58,11 @@ def cache_root(folder: str | Path | None = None) -> Path:
 
 
 def open_or_build(
-    files: Sequence[Path], recipe: Mapping[str, Any], build: Build, root: Path
+    files: Sequence[Path],
+    recipe: Mapping[str, Any],
+    build: Build,
+    root: Path,
+    open_entry: Open = open_shards,
 ) -> Shards:
     """Gives the arrays made from some files, from the cache when it holds them.
 
@@ -67,6 +72,7 @@ def open_or_build(
         build: Makes the arrays in an empty folder, and gives the hash of each file's content.
         root: The folder of the cache. When it cannot be used, the arrays live in a temporary
             folder and a warning says so.
+        open_entry: Maps the arrays of a folder, and refuses what is damaged.
 
     Raises:
         Error: Whatever `build` raises.
@@ -74,20 +80,20 @@ def open_or_build(
     try:
         _make_private(root)
     except OSError as error:
-        return build_apart(build, f"{root}: {error.strerror or error}")
+        return build_apart(build, f"{root}: {error.strerror or error}", open_entry)
     known = _known_entry(files, recipe, root)
-    if known is not None and (shards := _sound(known)) is not None:
+    if known is not None and (shards := _sound(known, open_entry)) is not None:
         return shards
     stamps = [_stamp(file) for file in files]
     name = _key(stamps, recipe)
     with _locked(root / f"{name}.lock"):
         # Another process may have built it while this one waited.
         known = _known_entry(files, recipe, root)
-        if known is not None and (shards := _sound(known)) is not None:
+        if known is not None and (shards := _sound(known, open_entry)) is not None:
             return shards
         for left_behind in root.glob(f".{name}.*"):
             shutil.rmtree(left_behind, ignore_errors=True)
-        return _build_entry(files, stamps, recipe, build, root, name)
+        return _build_entry(files, stamps, recipe, build, root, name, open_entry)
 
 
 def _build_entry(
@@ -97,6 +103,7 @@ def _build_entry(
     build: Build,
     root: Path,
     name: str,
+    open_entry: Open,
 ) -> Shards:
     began = time.time()
     staging = Path(tempfile.mkdtemp(dir=root, prefix=f".{name}."))
@@ -104,11 +111,11 @@ def _build_entry(
         contents = build(staging)
         entry = root / _key(contents, recipe)
         # The same content may lie there already, from a file with another stamp.
-        if (shards := _sound(entry)) is None:
+        if (shards := _sound(entry, open_entry)) is None:
             discard(entry)
             staging.rename(entry)
             sync(root)
-            shards = open_shards(entry)
+            shards = open_entry(entry)
         for file, stamp, content in zip(files, stamps, contents, strict=True):
             _remember(file, stamp, content, root, began)
         return shards
@@ -125,24 +132,25 @@ def discard(entry: Path) -> None:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def build_apart(build: Build, reason: str) -> Shards:
+def build_apart(build: Build, reason: str, open_entry: Open = open_shards) -> Shards:
     """Builds in a temporary folder, which is deleted as soon as its arrays are mapped.
 
     Args:
         build: Makes the arrays.
         reason: Why the cache is not used, for the warning.
+        open_entry: Maps the arrays.
     """
-    _warn(f"the cache cannot be used ({reason}); the texts are encoded again in every run")
+    _warn(f"the cache cannot be used ({reason}); the same work is done again in every run")
     with tempfile.TemporaryDirectory(prefix="fastft-") as folder:
         build(Path(folder))
-        return open_shards(Path(folder))
+        return open_entry(Path(folder))
 
 
-def _sound(entry: Path) -> Shards | None:
+def _sound(entry: Path, open_entry: Open) -> Shards | None:
     if not entry.is_dir():
         return None
     try:
-        return open_shards(entry)
+        return open_entry(entry)
     except DamagedFileError as error:
         _warn(f"{error.place}: {error.problem} ({error.found}); it is made again")
         return None

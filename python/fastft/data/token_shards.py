@@ -102,7 +102,8 @@ class Shards:
     Attributes:
         folder: The folder.
         arrays: The arrays by name; they cannot be written to.
-        ids_checksums: uint32 (blocks,): the CRC-32 of each MiB of `ids`, not compared yet.
+        ids_checksums: uint32 (blocks,): the CRC-32 of each MiB of the array that was not compared
+            yet: `ids`, or none.
         metadata: What was written beside the arrays.
     """
 
@@ -129,8 +130,12 @@ def write_manifest(
         os.fsync(file.fileno())
 
 
-def open_shards(folder: Path) -> Shards:
+def open_shards(folder: Path, checked_later: str | None = "ids") -> Shards:
     """Maps the arrays of a folder.
+
+    Args:
+        folder: The folder.
+        checked_later: The array that is compared with its checksums where it is read, not here.
 
     Raises:
         DamagedFileError: Something in it is missing or not what was written.
@@ -147,9 +152,10 @@ def open_shards(folder: Path) -> Shards:
             _require_size(folder, name, entry)
         arrays = {name: _mapped(folder, name, entry) for name, entry in entries.items()}
         for name, entry in entries.items():
-            if name != "ids":
+            if name != checked_later:
                 _require_checksums(folder, name, arrays[name], entry["crc32"])
-        checksums = np.array(entries["ids"]["crc32"], np.uint32)
+        kept = [] if checked_later is None else entries[checked_later]["crc32"]
+        checksums = np.array(kept, np.uint32)
         return Shards(folder, arrays, checksums, dict(manifest["metadata"]))
     except (KeyError, TypeError, ValueError, OSError) as error:
         if isinstance(error, DamagedFileError):

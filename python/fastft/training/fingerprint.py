@@ -33,8 +33,8 @@ VERSION = 2
 # Options of `finetune` that are seen in the tokens and labels, or that change no number.
 # fmt: off
 OPTIONS_LEFT_OUT = frozenset((
-    "check", "encoding", "label", "label_names", "layout", "output_dir", "pair", "quoting",
-    "resume", "text", "tokenizer", "validation",
+    "check", "encoding", "frozen_cache", "label", "label_names", "layout", "output_dir", "pair",
+    "quoting", "resume", "text", "tokenizer", "validation",
 ))
 # fmt: on
 PLAN_SETTINGS = ("task", "train", "max_length")
@@ -111,6 +111,8 @@ def run_fingerprint(
     settings = {
         **{name: value for name, value in options.items() if name not in OPTIONS_LEFT_OUT},
         **{name: plan[name] for name in PLAN_SETTINGS},
+        # Where states are kept changes no number; that frozen layers have no dropout then does.
+        "frozen_cache": "off" if options.get("frozen_cache") == "off" else "on",
         "labels": None if labels is None else list(labels.values()),
         **head,
         "padding_side": tokenizer.padding_side,

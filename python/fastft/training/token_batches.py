@@ -93,7 +93,7 @@ class TokenBatchesMixin(EvaluationOrderMixin):
                 stacklevel=2,
             )
         options: dict[str, Any] = {
-            "collate_fn": self._collator(is_training),
+            "collate_fn": self._batch_collator(self._collator(is_training), dataset),
             "pin_memory": self.args.dataloader_pin_memory and self.args.device.type == "cuda",
         }
         if is_training and self.batching != "random":
@@ -149,6 +149,10 @@ class TokenBatchesMixin(EvaluationOrderMixin):
             return collator
         fixed = getattr(collator, "for_evaluation", None)
         return collator if fixed is None else fixed()
+
+    def _batch_collator(self, collator: Any, dataset: TokenDataset) -> Any:
+        """Gives what makes the batches of a data set: the collator, unless a mixin adds to it."""
+        return collator
 
     def _token_collator(self) -> Any:
         if self._collator_was_given:

@@ -12,13 +12,16 @@ from transformers.trainer_utils import unwrap_peft_model
 from fastft.data.seq2seq_collator import DataCollatorForSeq2Seq
 from fastft.modeling.half_precision import safe_precision
 from fastft.training.exact_loss import ExactLossMixin
+from fastft.training.frozen_layers import FrozenLayersMixin
 from fastft.training.fused_loss import FusedLossMixin
 from fastft.training.padding_free import PaddingFreeMixin
 from fastft.training.timing import Timing
 from fastft.training.token_batches import TokenBatchesMixin
 
 
-class TrainerMixin(PaddingFreeMixin, FusedLossMixin, ExactLossMixin, TokenBatchesMixin):
+class TrainerMixin(
+    FrozenLayersMixin, PaddingFreeMixin, FusedLossMixin, ExactLossMixin, TokenBatchesMixin
+):
     """What fastft adds to a transformers Trainer.
 
     *Batches.* A `TokenDataset` is drawn in the order of the stock Trainer, for the same seed, and
@@ -32,6 +35,9 @@ class TrainerMixin(PaddingFreeMixin, FusedLossMixin, ExactLossMixin, TokenBatche
 
     *Padding.* On a CPU the layers compute real tokens only, where that gives the same;
     `padding_free=False` turns that off, `explain_padding()` says what runs.
+
+    *Frozen layers.* They run once for every row, without dropout, and the epochs go on from what
+    they gave; `frozen_cache="off"` turns that off, `explain_frozen()` says what was kept.
 
     *Precision.* A T5 that is asked to train in float16 trains in bfloat16 or float32.
     """

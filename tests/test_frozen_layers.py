@@ -1,0 +1,95 @@
+"""Training on kept states of frozen layers is training with those layers run in every step."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from tests.frozen_trainers import Recorded, reference, trainer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FASTFT_CACHE", str(tmp_path / "cache"))
+
+
+def trained(one: Recorded) -> Recorded:
+    one.train()
+    return one
+
+
+def assert_same_run(kept: Recorded, plain: Recorded) -> None:
+    assert all(kept.carried) and not any(plain.carried), kept.explain_frozen()
+    np.testing.assert_allclose(kept.losses, plain.losses, rtol=1e-5)
+    expected = plain.model.state_dict()
+    for name, value in kept.model.state_dict().items():
+        np.testing.assert_allclose(value, expected[name], rtol=1e-3, atol=2e-4, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("name", "train"),
+    [("bert", "head"), ("bert", "last:1"), ("gpt2-lm", "last:1"), ("t5", "last:1")],
+)
+def test_fifty_steps(name: str, train: str, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"num_train_epochs": 5}
+    kept = trained(trainer(tmp_path, name, train, **options))
+    assert_same_run(kept, trained(reference(tmp_path, name, train, **options)))
+    assert len(kept.losses) == 50
+    # A head that reads one vector gets rows of one token.
+    assert set(kept.widths) == {1} if train == "head" else kept.widths != {1}
+
+
+@pytest.mark.parametrize("train", ["head", "last:1"])
+def test_memory_disk_and_another_run_agree_to_the_bit(train: str, tmp_path: Path) -> None:
+    runs = [
+        trained(trainer(tmp_path, "bert", train, cache)) for cache in ("memory", "disk", "disk")
+    ]
+    for other in runs[1:]:
+        assert other.losses == runs[0].losses and all(other.carried)
+    assert "kept on the disk" in runs[1].explain_frozen()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "train", "width"),
+    [
+        ("roberta", "head", 1),
+        ("electra", "head", 1),
+        ("distilbert", "head", 1),
+        ("modernbert", "head", 1),
+        ("modernbert-mean", "head", None),
+        ("gpt2", "head", 1),
+        ("llama", "head", 1),
+        ("bert-tokens", "head", None),
+        ("llama-lm", "head", None),
+        ("roberta", "last:2", None),
+        ("distilbert", "last:1", None),
+        ("modernbert", "last:1", None),
+        ("gpt2", "last:1", None),
+        ("gpt2-lm", "last:1", None),
+        ("llama-lm", "last:2", None),
+        ("t5", "last:1", None),
+        ("t5", "last:3", None),
+        ("bart", "last:1", None),
+    ],
+)
+def test_every_loss_is_that_of_layers_run_in_every_step(
+    name: str, train: str, width: int | None, tmp_path: Path
+) -> None:
+    # Made and trained one after the other: both draw their dropout from the seed.
+    kept = trained(trainer(tmp_path, name, train))
+    plain = trained(reference(tmp_path, name, train))
+    assert_same_run(kept, plain)
+    # A head that reads one vector gets rows of one token.
+    assert set(kept.widths) == {1} if width else kept.widths == plain.widths
+
+
+def test_a_weight_under_the_border_is_found(tmp_path: Path) -> None:
+    one = trained(trainer(tmp_path, "bart-whole", "last:1"))
+    assert "the gradient of model.decoder.layernorm_embedding" in one.explain_frozen()
+    assert not any(one.carried)
