@@ -86,7 +86,7 @@ MODELS: dict[str, Any] = {
     "gpt2": lambda: hf.GPT2ForSequenceClassification(hf.GPT2Config(**_GPT2)),
     "llama": lambda: hf.LlamaForSequenceClassification(hf.LlamaConfig(**_LLAMA)),
     "bert-tokens": lambda: hf.BertForTokenClassification(hf.BertConfig(**_SIZES)),
-    "bert-qa": lambda: hf.BertForQuestionAnswering(hf.BertConfig(**_SIZES)),
+    "bert-qa": lambda: hf.BertForQuestionAnswering(hf.BertConfig(**{**_SIZES, "num_labels": 2})),
     "albert": lambda: hf.AlbertForSequenceClassification(
         hf.AlbertConfig(**_SIZES, embedding_size=16)
     ),

@@ -13,7 +13,7 @@ import numpy as np
 
 from fastft.data.token_dataset import TokenDataset
 from fastft.modeling.frozen_prefix.border import CannotSkipError, find_border
-from fastft.modeling.frozen_prefix.check import Comparison
+from fastft.modeling.frozen_prefix.check import Comparison, first_line
 from fastft.modeling.frozen_prefix.layout import Layout, layouts
 from fastft.modeling.frozen_prefix.prefix import Prefix
 from fastft.training.first_process import from_first_process
@@ -174,6 +174,8 @@ class FrozenPlan:
             comparison = Comparison(filling.prefix, inputs, masks)
         except CannotSkipError as reason:
             return str(reason)
+        except Exception as error:  # whatever a model does here, it may still train as it is
+            return f"a small batch failed, {type(error).__name__}: {first_line(error)}"
         fault = None
         for layout in known:
             fault = comparison.fault(layout)

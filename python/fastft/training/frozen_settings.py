@@ -84,9 +84,10 @@ def reads_one_vector(arguments: Any) -> bool:
 
 def num_training_passes(arguments: Any, num_rows: int) -> int:
     """Counts the passes over the training rows, one that is not finished included."""
-    if arguments.max_steps <= 0:
-        return int(math.ceil(arguments.num_train_epochs))
-    return int(math.ceil(arguments.max_steps * _rows_of_a_step(arguments) / max(1, num_rows)))
+    passes: float = arguments.num_train_epochs
+    if arguments.max_steps > 0:
+        passes = arguments.max_steps * _rows_of_a_step(arguments) / max(1, num_rows)
+    return math.ceil(passes)
 
 
 def num_evaluations(arguments: Any, num_rows: int) -> int:

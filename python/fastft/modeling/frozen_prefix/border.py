@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from transformers import PreTrainedModel
+
 from fastft.modeling.structure import layer_lists
 
 if TYPE_CHECKING:
@@ -53,12 +55,13 @@ def find_border(model: Any) -> Border:
     Raises:
         CannotSkipError: There is none, or what lies in it cannot be told.
     """
+    if not isinstance(model, PreTrainedModel):
+        raise CannotSkipError(f"{type(model).__name__} is no model of transformers")
     _refuse_by_config(model)
     lists = layer_lists(model)
     if not lists:
         raise CannotSkipError("no list of layers was found")
-    if _is_trained(model.get_input_embeddings()):
-        raise CannotSkipError(_trained_embeddings(model))
+    _refuse_trained_embeddings(model)
     name, layers = list(lists.items())[-1] if _has_decoder(model) else next(iter(lists.items()))
     frozen = _num_frozen(layers)
     encoder = _frozen_encoder(model) if _has_decoder(model) else None
@@ -85,11 +88,19 @@ def _is_trained(module: nn.Module) -> bool:
     return any(weight.requires_grad for weight in module.parameters())
 
 
-def _trained_embeddings(model: Any) -> str:
+def _refuse_trained_embeddings(model: Any) -> None:
+    try:
+        inputs = model.get_input_embeddings()
+    except NotImplementedError:
+        return  # the comparison of gradients finds what is trained
+    if not _is_trained(inputs):
+        return
     output = model.get_output_embeddings()
-    if getattr(output, "weight", None) is model.get_input_embeddings().weight:
-        return "the output layer is trained, and it is the embedding of the first layer too"
-    return "the embeddings are trained"
+    if getattr(output, "weight", None) is getattr(inputs, "weight", inputs):
+        raise CannotSkipError(
+            "the output layer is trained, and it is the embedding of the first layer too"
+        )
+    raise CannotSkipError("the embeddings are trained")
 
 
 def _has_decoder(model: Any) -> bool:
