@@ -42,6 +42,8 @@ def test_fifty_steps(name: str, train: str, tmp_path: Path) -> None:
     assert len(kept.losses) == 50
     # A head that reads one vector gets rows of one token.
     assert set(kept.widths) == {1} if train == "head" else kept.widths != {1}
+    # What is left above the border takes no padding, from kept states either.
+    assert train == "head" or "was padding" in kept.explain_padding(), kept.explain_padding()
 
 
 @pytest.mark.parametrize("train", ["head", "last:1"])

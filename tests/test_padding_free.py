@@ -13,7 +13,7 @@ import torch
 import transformers
 
 import fastft
-from fastft.modeling.padding_free.hooks import KEYWORD
+from fastft.modeling.padding_free.attention import KEYWORD
 from fastft.modeling.padding_free.model import explain_padding, is_padding_free, why_padded
 from fastft.modeling.padding_free.moves import gather, spread
 from fastft.modeling.padding_free.rows import Rows, Slab

@@ -1,8 +1,8 @@
 """The batches of an evaluation: rows of like length together, as many as the memory of one holds.
 
 Neither the loss (the mean over labels) nor metrics (over all rows, in their order) depend on how
-rows are put into batches, so an evaluation is free to choose. Rows are sorted by length, and a batch
-takes as many as have the tokens of the largest batch that the stock order could have drawn.
+rows are put into batches, so an evaluation is free to choose. Rows are sorted by length, and a
+batch takes as many as have the tokens of the largest batch that the stock order could have drawn.
 Predictions are put back into the order of the rows before anybody sees them.
 """
 
@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastft.data.token_dataset import TokenDataset
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
+
+    from fastft.data.token_dataset import TokenDataset
 
     # The mixin stands before a stock Trainer and uses what is there.
     _StockTrainer = Any

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 from transformers.modeling_outputs import BaseModelOutput
 
+from fastft.modeling.padding_free.attention import as_called
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -44,8 +46,8 @@ class SkippedBorder(Skipped):
     """Gives what was kept of the last frozen layer."""
 
     def forward(self, hidden_states: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-        """Gives the kept states (B, T, H)."""
-        return kwargs[STATES]
+        """Gives the kept states (B, T, H), packed where the layers above take packed rows."""
+        return as_called(kwargs[STATES], kwargs)
 
 
 class SkippedBlock(Skipped):
@@ -60,15 +62,19 @@ class SkippedBlock(Skipped):
         hidden_states: torch.Tensor,
         attention_mask: Any = None,
         position_bias: torch.Tensor | None = None,
+        encoder_hidden_states: torch.Tensor | None = None,
+        encoder_attention_mask: torch.Tensor | None = None,
+        encoder_decoder_position_bias: torch.Tensor | None = None,
         *args: Any,
         **kwargs: Any,
     ) -> Any:
-        """Gives hidden states, position bias, and no bias for cross attention."""
+        """Gives hidden states, position bias, and the bias for cross attention as it came."""
         if position_bias is None:
             width = hidden_states.shape[1]
             attention = self._modules["layer"][0].SelfAttention  # type: ignore[index]
             position_bias = attention.compute_bias(width, width, device=hidden_states.device)
-        return self._states(hidden_states, kwargs), position_bias, None
+        states = self._states(hidden_states, kwargs)
+        return states, position_bias, encoder_decoder_position_bias
 
     def _states(self, hidden_states: torch.Tensor, kwargs: dict[str, Any]) -> Any:
         return hidden_states
@@ -78,7 +84,7 @@ class SkippedBorderBlock(SkippedBlock):
     """The same for the last frozen block."""
 
     def _states(self, hidden_states: torch.Tensor, kwargs: dict[str, Any]) -> Any:
-        return kwargs[STATES]
+        return as_called(kwargs[STATES], kwargs)
 
 
 class SkippedEncoder(Skipped):

@@ -18,6 +18,8 @@ from fastft.modeling.padding_free import flash
 from fastft.modeling.padding_free.weighted import weighted_attention
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from fastft.modeling.padding_free.rows import Rows, Slab
 
 NAME = "fastft_padding_free"
@@ -37,6 +39,24 @@ class Layout:
 
     rows: Rows
     keys: Rows | None = None
+
+
+KEYWORD = "padding_free"
+"""The keyword argument that carries a `Layout`, or what the whole model tells its bodies."""
+
+
+def as_called(states: torch.Tensor, kwargs: Mapping[str, Any]) -> torch.Tensor:
+    """Gives padded states in the form that the layers of a call take.
+
+    Args:
+        states: (B, T, H).
+        kwargs: The keyword arguments of the call of a layer.
+
+    Returns:
+        (1, N, H) in a call with packed rows, else `states`.
+    """
+    layout = kwargs.get(KEYWORD)
+    return layout.rows.take(states) if isinstance(layout, Layout) else states
 
 
 def padding_free_attention(

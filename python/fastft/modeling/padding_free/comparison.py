@@ -9,7 +9,7 @@ import torch
 
 from fastft.modeling.losses.fused_head import FusedHead
 from fastft.modeling.losses.head_record import HeadRecord
-from fastft.modeling.padding_free.hooks import KEYWORD
+from fastft.modeling.padding_free.attention import KEYWORD
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

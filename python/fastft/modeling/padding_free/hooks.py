@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from fastft.modeling.padding_free.attention import Layout
+from fastft.modeling.padding_free.attention import KEYWORD, Layout
 from fastft.modeling.padding_free.decision import (
     is_dense,
     is_packed,
@@ -36,9 +36,6 @@ if TYPE_CHECKING:
     from fastft.modeling.padding_free.record import Record
 
     Call = tuple[tuple[Any, ...], dict[str, Any]]
-
-KEYWORD = "padding_free"
-"""The keyword argument that carries a `Layout`, or what the whole model tells its bodies."""
 
 BF16_MULTIPLE = 64
 """In bf16 on a CPU, packed tokens are filled up to a multiple of this."""
@@ -229,8 +226,8 @@ class EnterHook:
             changes |= _position_biases(layer, layout)
         # What was given by place stays there: reentrant checkpointing sees no other gradients.
         names = _names(type(layer).forward)
-        args = tuple(changes.pop(name, arg) for name, arg in zip(names, args, strict=False))
-        return args, {**kwargs, **changes}
+        known = [changes.pop(name, arg) for name, arg in zip(names, args, strict=False)]
+        return (*known, *args[len(known) :]), {**kwargs, **changes}
 
 
 def _position_biases(block: Any, layout: Layout) -> dict[str, torch.Tensor]:
