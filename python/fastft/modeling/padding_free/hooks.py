@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     Call = tuple[tuple[Any, ...], dict[str, Any]]
 
-BF16_MULTIPLE = 64
+BF16_MULTIPLE = 32
 """In bf16 on a CPU, packed tokens are filled up to a multiple of this."""
 
 
