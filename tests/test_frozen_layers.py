@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+import fastft
 from tests.frozen_trainers import Recorded, reference, trainer
+from tests.tiny_seq2seq import save_tiny_t5, shouts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -95,3 +97,40 @@ def test_a_weight_under_the_border_is_found(tmp_path: Path) -> None:
     one = trained(trainer(tmp_path, "bart-whole", "last:1"))
     assert "the gradient of model.decoder.layernorm_embedding" in one.explain_frozen()
     assert not any(one.carried)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # newer versions have another name for it
+@pytest.mark.parametrize("name", ["bert", "t5"])
+def test_gradient_checkpointing_runs_on_kept_states(name: str, tmp_path: Path) -> None:
+    options: dict[str, Any] = {
+        "gradient_checkpointing": True,
+        "gradient_checkpointing_kwargs": {"use_reentrant": False},
+    }
+    kept = trained(trainer(tmp_path, name, "last:1", **options))
+    assert_same_run(kept, trained(reference(tmp_path, name, "last:1", **options)))
+
+
+@pytest.mark.slow
+def test_texts_are_generated_by_the_whole_model(tmp_path: Path) -> None:
+    """Between two steps the model is the ordinary one, so an evaluation may generate."""
+    runs = []
+    for choice in ("auto", "off"):
+        result = fastft.finetune(
+            save_tiny_t5(tmp_path / "t5"),
+            [{"source": text, "target": other} for text, other in shouts(40)],
+            "seq2seq",
+            train="last:1",
+            frozen_cache=choice,
+            eval_strategy="epoch",
+            num_train_epochs=2,
+            predict_with_generate=True,
+            output_dir=tmp_path / choice,
+            quiet=True,
+            use_cpu=True,
+        )
+        runs.append(result)
+    assert "and 1 of 2 layers of decoder.block run once" in runs[0].trainer.explain_frozen()
+    for name, value in runs[1].metrics.items():
+        if not name.endswith(("runtime", "per_second")):
+            assert runs[0].metrics[name] == pytest.approx(value, rel=1e-4, abs=1e-6), name

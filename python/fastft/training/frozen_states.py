@@ -35,7 +35,7 @@ from fastft.modeling.frozen_prefix.border import CannotSkipError
 from fastft.modeling.frozen_prefix.stand_ins import STATES
 from fastft.training.distributed import broadcast_arrays, is_main
 from fastft.training.first_process import from_first_process
-from fastft.training.frozen_settings import FILL_TOKENS
+from fastft.training.frozen_settings import FILL_TOKENS, MOST_FILL_TOKENS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -118,7 +118,8 @@ class Filling:
     def into(self, target: InMemory | OnDisk) -> None:
         """Runs all rows and hands what is kept to `target`."""
         done = 0
-        for rows in fill_batches(self.dataset.lengths, FILL_TOKENS):
+        max_tokens = FILL_TOKENS.get(self.device.type, MOST_FILL_TOKENS)
+        for rows in fill_batches(self.dataset.lengths, max_tokens):
             inputs, masks = self.batch(rows)
             with self.autocast():
                 states = self.prefix.run(inputs)
