@@ -74,7 +74,7 @@ def run(ours: bool, train: str, data: Any, hf: Any, epochs: int, seed: int) -> d
             num_train_epochs=epochs,
             per_device_train_batch_size=BATCH,
             per_device_eval_batch_size=64,
-            learning_rate=1e-3 if train == "head" else 5e-5,
+            learning_rate=1e-2 if train == "head" else 5e-5,
             save_strategy="no",
             logging_strategy="no",
             report_to="none",

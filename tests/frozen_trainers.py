@@ -185,7 +185,11 @@ def trainer(
     **options: Any,
 ) -> Recorded:
     """Builds a Trainer of a small model on random rows."""
-    more = {key: options.pop(key) for key in ("compute_metrics", "callbacks") if key in options}
+    more = {
+        key: options.pop(key)
+        for key in ("compute_metrics", "callbacks", "fuse_head")
+        if key in options
+    }
     settings = {"per_device_train_batch_size": 4, "learning_rate": 2e-3, **options}
     return kind(
         build(name, train) if model is None else model,

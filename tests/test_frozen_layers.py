@@ -134,3 +134,24 @@ def test_texts_are_generated_by_the_whole_model(tmp_path: Path) -> None:
     for name, value in runs[1].metrics.items():
         if not name.endswith(("runtime", "per_second")):
             assert runs[0].metrics[name] == pytest.approx(value, rel=1e-4, abs=1e-6), name
+
+
+@pytest.mark.slow
+def test_the_head_may_be_fused_too(tmp_path: Path) -> None:
+    kept = trained(trainer(tmp_path, "llama-lm", "last:1", fuse_head=True))
+    plain = trained(reference(tmp_path, "llama-lm", "last:1", fuse_head=True))
+    assert_same_run(kept, plain)
+    assert kept.explain_head().startswith("head: fused\n  losses without logits: 2")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("choice", ["memory", "disk"])
+def test_half_precision_is_kept_as_it_is(choice: str, tmp_path: Path) -> None:
+    kept = trainer(tmp_path, "llama-lm", "last:1", choice, bf16=True)
+    trained(kept)
+    assert all(kept.carried), kept.explain_frozen()
+    plain = trained(reference(tmp_path, "llama-lm", "last:1", bf16=True))
+    np.testing.assert_allclose(kept.losses, plain.losses, rtol=2e-2)
+    first = list(kept.losses)
+    kept.train()  # the model is wrapped by accelerate now
+    assert all(kept.carried) and len(kept.losses) == 2 * len(first), kept.explain_frozen()

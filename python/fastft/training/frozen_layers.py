@@ -93,6 +93,8 @@ class FrozenLayersMixin(_StockTrainer):  # type: ignore[misc]  # transformers ca
         try:
             return super().train(*args, **kwargs)
         finally:
+            if self._frozen is not None:
+                self._frozen.let_go()
             self._frozen = None
 
     def explain_frozen(self) -> str:

@@ -102,11 +102,19 @@ class FrozenPlan:
 
     def is_current(self) -> bool:
         """Whether the frozen weights are still those that the states were made with."""
+        if not self.kept:
+            return False
         now = weights_now(self._frozen)
         if self._weights is None:
             # From the first batch on: until then accelerate may have written the same values anew.
             self._weights = now
         return now == self._weights and not any(one.requires_grad for one in self._frozen)
+
+    def let_go(self) -> None:
+        """Lets the states go: loaders that transformers keeps would hold them otherwise."""
+        for _, states in self.kept.values():
+            states.clear()
+        self.kept.clear()
 
     def _say(self, note: str) -> None:
         self.notes.append(note)
@@ -185,7 +193,8 @@ class FrozenPlan:
 
     def _place(self, filling: Filling, name: str) -> tuple[str, int]:
         """Gives "in memory" or "on the disk", and the bytes that will be there."""
-        width = filling.prefix.model.config.get_text_config().hidden_size
+        config = filling.prefix.model.config.get_text_config()
+        width = int(getattr(config, "hidden_size", 1024))
         size = 4 * width * sum(int(one.sum()) for one in filling.lengths().values())
 
         def choose() -> str:

@@ -81,7 +81,8 @@ class Filling:
     def _num_tokens(self, name: str) -> NDArray[np.int64]:
         if self._is_of_labels(name):
             column = self.dataset.columns["labels"]
-            assert isinstance(column, RaggedColumn)
+            if not isinstance(column, RaggedColumn):
+                raise CannotSkipError("the labels are no sequences that a decoder reads")
             return column.lengths
         return self.dataset.lengths.astype(np.int64)
 

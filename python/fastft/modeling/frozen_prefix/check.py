@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from fastft.modeling.frozen_prefix.prefix import Prefix
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-9}
-"""The difference that is taken for rounding, of the largest gradient; 3 % in half precision."""
+"""The difference that is taken for rounding, of the largest gradient, by the type of the values."""
+HALF = 0.03
+"""The same in half precision."""
 
 
 class Comparison:
@@ -42,6 +44,8 @@ class Comparison:
         self._masks = masks
         self._states = prefix.run(inputs)
         self._expected = self._gradients(self._inputs)
+        # A model that accelerate has wrapped once runs in half precision from then on.
+        self._is_half = hasattr(prefix.model, "_original_forward")
 
     def fault(self, layout: Layout) -> str | None:
         """Says how training with this layout differs; None when it does not."""
@@ -55,7 +59,7 @@ class Comparison:
                 found = self._gradients(batch)
         except Exception as error:  # a head that asks for more than is there may fail in any way
             return f"without them the model fails, {type(error).__name__}: {first_line(error)}"
-        return _difference(found, self._expected)
+        return _difference(found, self._expected, HALF if self._is_half else None)
 
     def _gradients(self, inputs: Mapping[str, Any]) -> dict[str, torch.Tensor | None]:
         """Gives the loss and its gradient by every trained weight; nothing is left behind."""
@@ -73,8 +77,11 @@ def first_line(error: Exception) -> str:
 
 
 def _difference(
-    found: Mapping[str, torch.Tensor | None], expected: Mapping[str, torch.Tensor | None]
+    found: Mapping[str, torch.Tensor | None],
+    expected: Mapping[str, torch.Tensor | None],
+    tolerance: float | None,
 ) -> str | None:
+    """Names the first value that differs by more than rounding."""
     gradients = [one for name, one in expected.items() if one is not None and name != "loss"]
     largest = max((float(one.abs().max()) for one in gradients if one.numel()), default=0.0)
     for name, value in expected.items():
@@ -83,10 +90,10 @@ def _difference(
             continue
         zero = torch.zeros(())
         first, second = (zero if one is None else one.float().cpu() for one in (value, other))
-        tolerance = TOLERANCE.get((value if value is not None else zero).dtype, 0.03)
+        allowed = tolerance or TOLERANCE.get((zero if value is None else value).dtype, HALF)
         scale = float(first.abs()) if name == "loss" else largest
         error = float((first - second).abs().max())
-        if not error <= tolerance * scale:  # NaN is a difference too
+        if not error <= allowed * scale:  # NaN is a difference too
             what = name if name == "loss" else f"the gradient of {name}"
             return f"{what} would differ by {error / max(scale, 1e-30):.1g} of its size"
     return None
