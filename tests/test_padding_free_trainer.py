@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import peft
 import pytest
 import torch
 import transformers
@@ -151,3 +152,23 @@ def test_packed_rows_of_an_encoder_are_kept_apart_or_refused(tmp_path: Path) -> 
     unknown.model.set_attn_implementation("eager")
     with pytest.raises(fastft.ConfigurationError, match="packed rows would attend to each other"):
         unknown.train()
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # peft asks by an old name
+def test_adapters_are_trained_without_padding_in_every_run(tmp_path: Path) -> None:
+    losses = {}
+    for choice in ("auto", False):
+        torch.manual_seed(0)
+        adapted = peft.get_peft_model(
+            tiny_model(),
+            peft.LoraConfig(task_type="SEQ_CLS", target_modules=["query", "value"], r=2),
+        )
+        trainer = classifier(tmp_path, adapted, padding_free=choice, training={"max_steps": 6})
+        trainer.train()
+        losses[choice] = trainer.losses
+        if choice == "auto":
+            assert "batches without padding: 6" in trainer.explain_padding()
+            assert not is_padding_free(adapted)
+            trainer.evaluate()
+            assert "batches without padding" in trainer.explain_padding()
+    np.testing.assert_allclose(losses["auto"], losses[False], rtol=1e-5)

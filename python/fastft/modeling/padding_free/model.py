@@ -138,26 +138,27 @@ def _whole(model: Any) -> PreTrainedModel:
     return found
 
 
-def take_padding_out(model: PreTrainedModel) -> None:
+def take_padding_out(model: nn.Module) -> None:
     """Gives a model the hooks, whatever its head is; `padding_free` looks first.
 
     Args:
-        model: The model; one that has them stays as it is.
+        model: The model, or what peft made of it; one that has them stays as it is.
     """
-    if hasattr(model, _ATTRIBUTE):
+    whole = _whole(model)
+    if hasattr(whole, _ATTRIBUTE):
         return
     record, handles = Record(), []
-    for body, kind in list(bodies(model)):
+    for body, kind in list(bodies(whole)):
         enters, leaves = kind.ends(body)
         handles += [
             body.register_forward_pre_hook(BodyHook(kind, record), with_kwargs=True),
             enters.register_forward_pre_hook(EnterHook(kind.has_bias), with_kwargs=True),
             leaves.register_forward_hook(LeaveHook(), with_kwargs=True),
         ]
-    if family(model) is None:
-        handles.append(model.register_forward_pre_hook(HeadHook(), with_kwargs=True))
-    model.set_attn_implementation(NAME)
-    setattr(model, _ATTRIBUTE, _Attached(handles, record))
+    if family(whole) is None:
+        handles.append(whole.register_forward_pre_hook(HeadHook(), with_kwargs=True))
+    whole.set_attn_implementation(NAME)
+    setattr(whole, _ATTRIBUTE, _Attached(handles, record))
 
 
 def restore_padding(model: nn.Module) -> None:
