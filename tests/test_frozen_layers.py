@@ -33,9 +33,17 @@ def assert_same_run(kept: Recorded, plain: Recorded) -> None:
         np.testing.assert_allclose(value, expected[name], rtol=1e-3, atol=2e-4, err_msg=name)
 
 
+SLOW = pytest.mark.slow
+
+
 @pytest.mark.parametrize(
     ("name", "train"),
-    [("bert", "head"), ("bert", "last:1"), ("gpt2-lm", "last:1"), ("t5", "last:1")],
+    [
+        ("bert", "head"),
+        ("t5", "last:1"),
+        pytest.param("bert", "last:1", marks=SLOW),
+        pytest.param("gpt2-lm", "last:1", marks=SLOW),
+    ],
 )
 def test_fifty_steps(name: str, train: str, tmp_path: Path) -> None:
     options: dict[str, Any] = {"num_train_epochs": 5}
@@ -48,7 +56,7 @@ def test_fifty_steps(name: str, train: str, tmp_path: Path) -> None:
     assert train == "head" or "was padding" in kept.explain_padding(), kept.explain_padding()
 
 
-@pytest.mark.parametrize("train", ["head", "last:1"])
+@pytest.mark.parametrize("train", ["last:1", pytest.param("head", marks=SLOW)])
 def test_memory_disk_and_another_run_agree_to_the_bit(train: str, tmp_path: Path) -> None:
     runs = [
         trained(trainer(tmp_path, "bert", train, cache)) for cache in ("memory", "disk", "disk")
