@@ -105,10 +105,12 @@ def test_what_shows_the_inside_keeps_the_padding(name: str, by_config: bool) -> 
 def test_keys_that_are_kept_keep_the_padding() -> None:
     model, given = zoo.model("llama", "causal"), zoo.batch(RAGGED, "causal")
     assert_padded(model, given, "keys and values are kept (use_cache)")
-    given["use_cache"] = False
-    with fastft.padding_free(model):
+    with fastft.padding_free(model.train()):
+        assert model(**given, use_cache=True).logits.isfinite().all()
+        assert "batches without padding: 0" in explain_padding(model)
         model(**given)
-        assert "batches without padding: 1" in explain_padding(model)
+        model.eval()(**given, use_cache=False)
+        assert "batches without padding: 2" in explain_padding(model)
 
 
 def test_keys_of_earlier_tokens_keep_the_padding() -> None:
@@ -145,6 +147,17 @@ def test_labels_on_padding_keep_it() -> None:
     given = zoo.batch(RAGGED, "tokens")
     given["labels"][1, 5] = 1
     assert_padded(zoo.model("bert", "tokens"), given, "labels stand on padding")
+
+
+def test_labels_on_the_padding_of_an_encoder_of_t5_keep_it() -> None:
+    given = zoo.batch(RAGGED, "tokens")
+    given["labels"][1, 5] = 1
+    assert_padded(zoo.model("t5", "tokens"), given, "labels stand on padding")
+
+
+def test_chunks_of_a_row_keep_the_padding() -> None:
+    model, given = zoo.model("bert", "bare", chunk_size_feed_forward=17), zoo.batch(RAGGED, "bare")
+    assert_padded(model, given, "chunk_size_feed_forward cuts the tokens of a row")
 
 
 def test_a_head_that_reads_the_last_token_may_read_padding() -> None:

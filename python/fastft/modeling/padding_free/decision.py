@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from fastft.modeling.padding_free.attention import NAME
+from fastft.modeling.padding_free.families import bodies
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,19 +39,24 @@ def reason_of_call(body: nn.Module, family: Family, given: dict[str, Any]) -> st
             return f"{name}=True"
     if given.get("cache", given.get("past_key_values")) is not None:  # the name before 5.24
         return "keys and values of earlier tokens are given"
-    # In training nobody reads what is kept, though the configuration may say that it is.
-    if not body.training and _keeps(config, family, given):
+    if _keeps(body, family, given):
         return "keys and values are kept (use_cache)"
+    if getattr(config, "chunk_size_feed_forward", 0):
+        return "chunk_size_feed_forward cuts the tokens of a row"
     return None
 
 
-def _keeps(config: Any, family: Family, given: dict[str, Any]) -> bool:
-    """Whether a call keeps keys and values for later tokens."""
+def _keeps(body: nn.Module, family: Family, given: dict[str, Any]) -> bool:
+    """Whether a call keeps keys and values for later tokens.
+
+    In training nobody reads them where it is only the configuration that says so.
+    """
     asked = given.get("use_cache")
+    config: Any = body.config
     if asked is not None:
         return bool(asked)
     may = family.caches or getattr(config, "is_decoder", False)
-    return may and bool(getattr(config, "use_cache", False))
+    return may and not body.training and bool(getattr(config, "use_cache", False))
 
 
 def row_lengths(mask: Any) -> list[int] | str:
@@ -127,21 +133,25 @@ def has_padding(batch: Mapping[str, Any]) -> bool:
     return not isinstance(lengths, str) and not is_dense(lengths, mask.shape[1])
 
 
-def reason_of_heads(model: nn.Module, given: dict[str, Any]) -> str | None:
+def reason_of_heads(
+    model: nn.Module, given: dict[str, Any], *, is_seq2seq: bool, pools_last: bool
+) -> str | None:
     """Says why a head reads padded positions of this batch; None when it reads none.
 
     Args:
         model: The model with its head.
         given: The arguments of the call, by name.
+        is_seq2seq: Whether labels are those of a decoder.
+        pools_last: Whether a head reads the last token that is not the pad token.
     """
     if given.get("start_positions") is not None:
         return "the loss of question answering is over all positions, padding too"
     mask = given.get("attention_mask")
     if not isinstance(mask, torch.Tensor) or mask.dim() != 2:
         return None
-    if not _is_seq2seq(model) and _labels_padding(given.get("labels"), mask):
+    if not is_seq2seq and _labels_padding(given.get("labels"), mask):
         return "labels stand on padding"
-    if _pools_last(model) and _pools_padding(model, given.get("input_ids"), mask):
+    if pools_last and _pools_padding(model, given.get("input_ids"), mask):
         return "the head reads a token that the mask hides"
     return None
 
@@ -152,17 +162,19 @@ def _labels_padding(labels: Any, mask: torch.Tensor) -> bool:
     return bool(((labels != -100) & (mask == 0)).any())
 
 
-def _is_seq2seq(model: nn.Module) -> bool:
-    config: Any = model.config
-    return bool(getattr(config, "is_encoder_decoder", False))
+def is_seq2seq(model: nn.Module) -> bool:
+    """Whether the labels of a model are those of its decoder."""
+    return _is_kind(model, "ForConditionalGeneration")
 
 
-def _pools_last(model: nn.Module) -> bool:
+def pools_last(model: nn.Module) -> bool:
     """Whether a head reads the last token that is no padding, as classifiers of decoders do."""
-    from fastft.modeling.padding_free.families import bodies
+    is_decoder = any(one.caches and not one.has_bias for _, one in bodies(model))
+    return is_decoder and _is_kind(model, "ForSequenceClassification")
 
-    is_classifier = any("ForSequenceClassification" in k.__name__ for k in type(model).__mro__)
-    return is_classifier and any(one.caches and not one.has_bias for _, one in bodies(model))
+
+def _is_kind(model: nn.Module, ending: str) -> bool:
+    return any(kind.__name__.endswith(ending) for kind in type(model).__mro__)
 
 
 def _pools_padding(model: nn.Module, tokens: Any, mask: torch.Tensor) -> bool:

@@ -22,6 +22,8 @@ from fastft.modeling.padding_free.attention import KEYWORD, Layout
 from fastft.modeling.padding_free.decision import (
     is_dense,
     is_packed,
+    is_seq2seq,
+    pools_last,
     reason_of_call,
     reason_of_heads,
     row_lengths,
@@ -70,19 +72,28 @@ def _no_mask(device: torch.device) -> torch.Tensor:
 
 
 class HeadHook:
-    """Looks at a batch before the whole model does: what its labels and its head need."""
+    """Looks at a batch before the whole model does: what its labels and its head need.
+
+    Args:
+        model: The model.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.is_seq2seq = is_seq2seq(model)
+        self.pools_last = pools_last(model)
 
     def __call__(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Tells the bodies why a batch stays padded, or how long the decoder's rows are."""
         if _is_traced() or KEYWORD in kwargs:
             return None
         given = _by_name(model, args, kwargs)
-        reason = reason_of_heads(model, given)
+        reason = reason_of_heads(
+            model, given, is_seq2seq=self.is_seq2seq, pools_last=self.pools_last
+        )
         if reason is not None:
             return args, {**kwargs, KEYWORD: reason}
         labels = given.get("labels")
-        config: Any = model.config
-        if config.is_encoder_decoder and isinstance(labels, torch.Tensor) and labels.dim() == 2:
+        if self.is_seq2seq and isinstance(labels, torch.Tensor) and labels.dim() == 2:
             return args, {**kwargs, KEYWORD: _label_lengths(labels)}
         return None
 

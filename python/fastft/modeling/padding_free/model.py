@@ -156,7 +156,7 @@ def take_padding_out(model: nn.Module) -> None:
             leaves.register_forward_hook(LeaveHook(), with_kwargs=True),
         ]
     if family(whole) is None:
-        handles.append(whole.register_forward_pre_hook(HeadHook(), with_kwargs=True))
+        handles.append(whole.register_forward_pre_hook(HeadHook(whole), with_kwargs=True))
     whole.set_attn_implementation(NAME)
     setattr(whole, _ATTRIBUTE, _Attached(handles, record))
 
