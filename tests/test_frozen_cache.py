@@ -11,6 +11,7 @@ import torch
 import transformers
 
 import fastft
+from fastft.command_line import finetune_call
 from fastft.data.token_cache import TokenCacheWarning
 from fastft.training import frozen_plan, frozen_states
 from tests.frozen_trainers import Recorded, build, tokens, trainer
@@ -305,3 +306,12 @@ def test_finetune_trains_a_head_on_kept_states(tmp_path: Path, tiny_bert: Path) 
         assert result.metrics[name] == pytest.approx(results["off"].metrics[name], rel=1e-5)
     texts = [text for text, _ in sentences(6, seed=5)]
     assert result.predict(texts) == fastft.load(tmp_path / "disk").predict(texts)
+
+
+def test_the_command_line_knows_the_choice(tmp_path: Path) -> None:
+    run_file = tmp_path / "run.yaml"
+    run_file.write_text("model: m\ndata: d\nfrozen_cache: off\n")
+    given = {"model": None, "data": None, "frozen_cache": None}
+    assert finetune_call(dict(given), run_file, [])["frozen_cache"] == "off"
+    words = {"model": "m", "data": "d", "frozen_cache": "disk"}
+    assert finetune_call(words, run_file, [])["frozen_cache"] == "disk"

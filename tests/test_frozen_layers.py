@@ -145,9 +145,10 @@ def test_texts_are_generated_by_the_whole_model(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_head_may_be_fused_too(tmp_path: Path) -> None:
-    kept = trained(trainer(tmp_path, "llama-lm", "last:1", fuse_head=True))
-    plain = trained(reference(tmp_path, "llama-lm", "last:1", fuse_head=True))
+@pytest.mark.parametrize("name", ["llama-lm", "t5"])
+def test_the_head_may_be_fused_too(name: str, tmp_path: Path) -> None:
+    kept = trained(trainer(tmp_path, name, "last:1", fuse_head=True))
+    plain = trained(reference(tmp_path, name, "last:1", fuse_head=True))
     assert_same_run(kept, plain)
     assert kept.explain_head().startswith("head: fused\n  losses without logits: 2")
 

@@ -42,6 +42,8 @@ def finetune_call(given: dict[str, Any], config: Path | None, extra: list[str]) 
     for name in ("lora", "fuse_head", "padding_free"):
         if isinstance(call.get(name), str):
             call[name] = _value(call[name], name)
+    if call.get("frozen_cache") is False:  # YAML reads a bare off so
+        call["frozen_cache"] = "off"
     if isinstance(call.get("max_length"), str) and call["max_length"].isdecimal():
         call["max_length"] = int(call["max_length"])
     absent = [name for name in ("model", "data") if call.get(name) is None] + missing_objects(call)

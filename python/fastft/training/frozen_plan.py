@@ -89,6 +89,8 @@ class FrozenPlan:
         Returns:
             Whether its states are kept.
         """
+        if isinstance(dataset, TokenDataset) and id(dataset.identity) in self.kept:
+            return True
         is_training = name == "training"
         evaluations = num_evaluations(self._arguments, num_training_rows)
         if not is_training and self._choice == "auto" and evaluations < MIN_PASSES:
