@@ -15,7 +15,8 @@ from tests.parity.recording import arguments
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.slow
+# Six trainings, three of them of the stock Trainer.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def split(path: Path, rows: int, hf: Any) -> fastft.TokenDataset:
@@ -23,7 +24,7 @@ def split(path: Path, rows: int, hf: Any) -> fastft.TokenDataset:
     pairs = [line.split("\t") for line in lines]
     labels = [int(label) for _, label in pairs]
     texts = [text for text, _ in pairs]
-    return fastft.TokenDataset.from_texts(texts, hf, max_length=48, columns={"labels": labels})
+    return fastft.TokenDataset.from_texts(texts, hf, max_length=128, columns={"labels": labels})
 
 
 def accuracy(
@@ -46,7 +47,7 @@ def accuracy(
     )
     trainer.train()
     if options:
-        assert "run once for each of 600 training rows" in trainer.explain_frozen()
+        assert "run once for each of 1,000 training rows" in trainer.explain_frozen()
     return float(trainer.evaluate()["eval_accuracy"])
 
 
@@ -55,7 +56,7 @@ def test_a_head_is_as_accurate_as_with_the_stock_trainer(
 ) -> None:
     folder, hf = shared_data / "classification" / "sst2_glue", minilm_tokenizer
     data = [
-        split(folder / f"{name}.tsv", rows, hf) for name, rows in (("train", 600), ("dev", 800))
+        split(folder / f"{name}.tsv", rows, hf) for name, rows in (("train", 1000), ("dev", 872))
     ]
     as_dicts = [[part[row] for row in range(len(part))] for part in data]
     ours, stock = [], []
