@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from fastft.cli import main
 from fastft.command_line import training_arguments
 from fastft.errors import ArgumentError
 from tests.tiny import sentences
@@ -22,7 +23,7 @@ def data(tmp_path):
     return path
 
 
-def fastft(*words, cwd):
+def process(*words, cwd):
     return subprocess.run(
         [sys.executable, "-m", "fastft", *map(str, words)],
         cwd=cwd,
@@ -31,6 +32,23 @@ def fastft(*words, cwd):
         env={**os.environ},
         timeout=200,
     )
+
+
+@pytest.fixture(params=["here", pytest.param("process", marks=pytest.mark.slow)])
+def fastft(request, monkeypatch, capsys):
+    """Runs the command line; in this process, which has all that it imports, it is soon done."""
+
+    def here(*words, cwd):
+        capsys.readouterr()
+        with monkeypatch.context() as patch:
+            patch.chdir(cwd)
+            patch.setattr(sys, "argv", ["fastft", *map(str, words)])
+            with pytest.raises(SystemExit) as ended:
+                main()
+        out, err = capsys.readouterr()
+        return subprocess.CompletedProcess(words, ended.value.code, out, err)
+
+    return process if request.param == "process" else here
 
 
 @pytest.mark.parametrize("words", [["--help"], ["train", "--help"]])
@@ -59,11 +77,11 @@ def test_help_shows_our_options_and_loads_nothing_heavy(words):
 
 def test_the_version_is_that_of_the_crate():
     toml = (Path(__file__).parent.parent / "Cargo.toml").read_text()
-    run = fastft("--version", cwd=".")
+    run = process("--version", cwd=".")
     assert f'version = "{run.stdout.split()[1]}"' in toml
 
 
-def test_train_does_what_the_call_does(tiny_bert, data, tmp_path):
+def test_train_does_what_the_call_does(fastft, tiny_bert, data, tmp_path):
     import fastft as library
 
     run = fastft(
@@ -81,7 +99,7 @@ def test_train_does_what_the_call_does(tiny_bert, data, tmp_path):
     assert metrics["eval_accuracy"] == called.metrics["eval_accuracy"]
 
 
-def test_a_run_file_is_run_again_with_an_option_changed(tiny_bert, data, tmp_path):
+def test_a_run_file_is_run_again_with_an_option_changed(fastft, tiny_bert, data, tmp_path):
     config = tmp_path / "run.yaml"
     call = {"model": str(tiny_bert), "data": str(data), "num_train_epochs": 3, "use_cpu": True}
     config.write_text(yaml.safe_dump(call))
@@ -92,7 +110,7 @@ def test_a_run_file_is_run_again_with_an_option_changed(tiny_bert, data, tmp_pat
     assert yaml.safe_load((tmp_path / "out" / "run.yaml").read_text())["num_train_epochs"] == 1
 
 
-def test_an_error_is_its_message_and_exit_code_1(tiny_bert, data, tmp_path):
+def test_an_error_is_its_message_and_exit_code_1(fastft, tiny_bert, data, tmp_path):
     run = fastft("train", tiny_bert, data, "--num-train-epoch", "1", cwd=tmp_path)
     assert run.returncode == 1
     assert run.stderr.startswith("error: argument num_train_epoch: there is no argument")
@@ -100,13 +118,15 @@ def test_an_error_is_its_message_and_exit_code_1(tiny_bert, data, tmp_path):
     assert "Traceback" not in run.stderr
 
 
-def test_model_and_data_must_be_named(tmp_path):
+def test_model_and_data_must_be_named(fastft, tmp_path):
     run = fastft("train", "--epochs", "1", cwd=tmp_path)
     assert run.returncode == 1
     assert "model and data must be named" in run.stderr
 
 
-def test_check_ends_with_2_under_strict_when_something_is_doubtful(tiny_bert, data, tmp_path):
+def test_check_ends_with_2_under_strict_when_something_is_doubtful(
+    fastft, tiny_bert, data, tmp_path
+):
     words = ("check", tiny_bert, data, "--warmup-steps", "500", "--use-cpu")
     assert fastft(*words, cwd=tmp_path).returncode == 0
     run = fastft(*words, "--strict", cwd=tmp_path)
