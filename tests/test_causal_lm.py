@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,6 +23,7 @@ from fastft.tasks.document_tokens import encode_documents
 from fastft.tasks.inference import Inference
 from fastft.tasks.text_blocks import block_offsets
 from fastft.training.task_trainer import task_trainer
+from tests.test_examples import EXAMPLES, run, run_here
 from tests.tiny_lm import (
     END,
     gpt2_tokenizer,
@@ -37,7 +35,6 @@ from tests.tiny_lm import (
     tiny_llama,
 )
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
 GPT2, LLAMA = Tokenizer.from_hf(gpt2_tokenizer()), Tokenizer.from_hf(llama_tokenizer())
 DOCUMENTS = ReadOptions(documents="auto")
 
@@ -488,13 +485,15 @@ def test_finetune_takes_text_files_and_the_folder_loads_again(tmp_path):
     assert torch.equal(model(ids).logits, result.model.eval()(ids).logits)
 
 
-def test_the_example_is_short_and_runs(tmp_path):
-    script = EXAMPLES / "causal_lm.py"
-    assert len(script.read_text().splitlines()) <= 15
+def test_the_example_is_short_and_runs(tmp_path, monkeypatch):
+    assert len((EXAMPLES / "causal_lm.py").read_text().splitlines()) <= 15
     folder = save_tiny_gpt2(tmp_path / "gpt2")
-    done = subprocess.run(
-        [sys.executable, str(script), str(folder)], cwd=tmp_path, capture_output=True, text=True
-    )
+    run_here("causal_lm.py", folder, cwd=tmp_path, monkeypatch=monkeypatch)
+
+
+@pytest.mark.slow
+def test_the_example_runs_on_all_its_data(tmp_path):
+    done = run("causal_lm.py", save_tiny_gpt2(tmp_path / "gpt2"), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
 
 

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,10 +19,10 @@ from fastft.errors import ArgumentError, ConfigurationError, DataError, Tokenize
 from fastft.tasks.inference import Inference
 from fastft.tasks.masked_lm import MaskedLM
 from fastft.training.task_trainer import task_trainer
+from tests.test_examples import EXAMPLES, run, run_here
 from tests.tiny import sentences, tiny_config, tiny_tokenizer
 from tests.tiny_lm import gpt2_tokenizer, save_tiny_mlm, tiny_bert_mlm, tiny_gpt2
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
 HF = tiny_tokenizer()
 BERT = Tokenizer.from_hf(HF)
 CLS, SEP, MASK = HF.cls_token_id, HF.sep_token_id, HF.mask_token_id
@@ -257,11 +254,13 @@ def test_finetune_takes_lines_and_the_folder_loads_again(tmp_path):
     assert scores[0] == pytest.approx(scores[1], rel=1e-6)
 
 
-def test_the_example_is_short_and_runs(tmp_path):
-    script = EXAMPLES / "masked_lm.py"
-    assert len(script.read_text().splitlines()) <= 15
+def test_the_example_is_short_and_runs(tmp_path, monkeypatch):
+    assert len((EXAMPLES / "masked_lm.py").read_text().splitlines()) <= 15
     folder = save_tiny_mlm(tmp_path / "bert")
-    done = subprocess.run(
-        [sys.executable, str(script), str(folder)], cwd=tmp_path, capture_output=True, text=True
-    )
+    run_here("masked_lm.py", folder, cwd=tmp_path, monkeypatch=monkeypatch)
+
+
+@pytest.mark.slow
+def test_the_example_runs_on_all_its_data(tmp_path):
+    done = run("masked_lm.py", save_tiny_mlm(tmp_path / "bert"), cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -6,7 +6,7 @@ import pytest
 import transformers
 
 import fastft
-from tests.test_examples import EXAMPLES, run
+from tests.test_examples import EXAMPLES, run, run_here
 from tests.tiny_seq2seq import save_tiny_t5, shouts
 
 QUICK = {"num_train_epochs": 1, "use_cpu": True, "quiet": True}
@@ -58,8 +58,14 @@ def test_the_task_follows_from_the_model_and_pairs_are_enough(tiny_t5_folder, tm
     assert {"eval_chrf", "eval_rougeL", "eval_exact_match"} <= set(result.metrics)
 
 
-def test_the_example_is_short_and_runs(tiny_t5_folder, tmp_path):
+def test_the_example_is_short_and_runs(tiny_t5_folder, tmp_path, monkeypatch, capsys):
     assert len((EXAMPLES / "translation.py").read_text().splitlines()) <= 15
+    run_here("translation.py", tiny_t5_folder, cwd=tmp_path, monkeypatch=monkeypatch)
+    assert "'text':" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_example_runs_on_all_its_data(tiny_t5_folder, tmp_path):
     done = run("translation.py", tiny_t5_folder, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "'text':" in done.stdout
