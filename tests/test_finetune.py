@@ -469,41 +469,57 @@ def test_the_four_steps_are_printed(tiny_bert, capsys):
 
 # Run apart, because the loggers of libraries keep the standard error that they were made with.
 NOISE = """
-import sys, fastft
+import sys, fastft, transformers
 from tests.tiny import sentences
-if "info" in sys.argv:
-    import transformers
-    transformers.utils.logging.set_verbosity_info()
-options = {"use_cpu": True, "num_train_epochs": 2, "quiet": "quiet" in sys.argv}
-result = fastft.finetune(sys.argv[1], sentences(40), **options)
-if sys.argv[2:] == ["quiet"]:
-    result.save("copy")
-    result.predict(["a film"])
+for words in sys.argv[2:]:
+    if "info" in words:
+        transformers.utils.logging.set_verbosity_info()
+    options = {"use_cpu": True, "num_train_epochs": 2, "quiet": "quiet" in words}
+    result = fastft.finetune(sys.argv[1], sentences(40), **options)
+    if words == "quiet":
+        result.save("copy")
+        result.predict(["a film"])
+    for stream in (sys.stdout, sys.stderr):
+        print("THE END", file=stream, flush=True)
 """
 
 
-def printed(model, *words):
-    command = [sys.executable, "-c", NOISE, str(model), *words]
+def printed(model, *runs):
+    """What each of some runs, one after the other in one process, printed and said."""
+    command = [sys.executable, "-c", NOISE, str(model), *runs]
     root = str(Path(__file__).parent.parent)
     environment = {**os.environ, "PYTHONPATH": root}
     run = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    return run.stdout, run.stderr
+    parts = [stream.split("THE END\n") for stream in (run.stdout, run.stderr)]
+    assert [len(part) for part in parts] == [len(runs) + 1] * 2
+    assert parts[0].pop() == parts[1].pop() == ""
+    return list(zip(*parts, strict=True))
 
 
-@pytest.mark.parametrize("words", [["quiet"], ["quiet", "info"]])
-def test_quiet_prints_nothing(tiny_bert, words):
-    assert printed(tiny_bert, *words) == ("", "")
-
-
-def test_only_fastft_speaks(tiny_bert):
-    out, err = printed(tiny_bert)
+def assert_only_fastft_speaks(out, err):
     assert out == ""
-    foreign = [
-        line for line in err.splitlines() if not line.startswith(("data  ", "[", " ", "saved "))
-    ]
-    assert foreign == []
+    lines = err.splitlines()
+    assert lines
+    assert not [line for line in lines if not line.startswith(("data  ", "[", " ", "saved "))]
     assert "[transformers]" not in err
     assert "\r" not in err
+
+
+def test_quiet_prints_nothing_and_else_only_fastft_speaks(tiny_bert):
+    quiet, speaking, quiet_again = printed(tiny_bert, "quiet", "", "quiet info")
+    assert quiet == quiet_again == ("", "")
+    assert_only_fastft_speaks(*speaking)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", ["quiet", "quiet info"])
+def test_quiet_prints_nothing(tiny_bert, words):
+    assert printed(tiny_bert, words) == [("", "")]
+
+
+@pytest.mark.slow
+def test_only_fastft_speaks(tiny_bert):
+    assert_only_fastft_speaks(*printed(tiny_bert, "")[0])
 
 
 def test_what_is_said_about_a_text_does_not_depend_on_the_texts_beside_it(capsys):
