@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from pathlib import Path
@@ -276,6 +277,7 @@ def start_builder(file: Path, mode: str) -> subprocess.Popen[str]:
 
 
 class TestProcesses:
+    @pytest.mark.slow
     def test_one_builds_and_the_others_wait(self, file: Path, hf: Any, cache: Path) -> None:
         builders = [start_builder(file, "go") for _ in range(2)]
         outputs = [builder.communicate()[0].split("\n") for builder in builders]
@@ -286,6 +288,7 @@ class TestProcesses:
         assert sorted(len(output) > 2 for output in outputs) == [False, True]
         assert len(entries(cache)) == 1
 
+    @pytest.mark.slow
     def test_a_killed_builder_leaves_nothing_in_the_way(
         self, file: Path, hf: Any, cache: Path
     ) -> None:
@@ -296,6 +299,37 @@ class TestProcesses:
         builder.send_signal(signal.SIGKILL)
         builder.communicate()
         assert list(cache.glob(".*")), "it was killed too early or too late"
+        assert len(build(file, hf)) == 200
+        assert not list(cache.glob(".*"))
+
+    def test_one_thread_builds_and_the_other_waits(self, file: Path, hf: Any, cache: Path) -> None:
+        """The lock is that of an open file, so it stands between threads as between processes."""
+        seen: list[int] = []
+        others: list[int] = []
+        options = {"progress": others.append}
+        second = threading.Thread(target=build, args=(file, hf), kwargs=options)
+
+        def progress(rows: int) -> None:
+            seen.append(rows)
+            if len(seen) == 1:
+                second.start()
+                second.join(0.3)
+
+        build(file, hf, progress=progress)
+        second.join()
+        assert seen and not others
+        assert len(entries(cache)) == 1
+
+    def test_what_a_dead_builder_left_behind_is_swept_away(
+        self, file: Path, hf: Any, cache: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def die(rows: int) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(shutil, "rmtree", lambda *_, **__: None)
+            build(file, hf, progress=die)
+        assert list(cache.glob(".*"))
         assert len(build(file, hf)) == 200
         assert not list(cache.glob(".*"))
 
