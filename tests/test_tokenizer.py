@@ -23,6 +23,8 @@ from fastft.data.type_ids import TypeIds, concatenate
 if TYPE_CHECKING:
     from pathlib import Path
 
+SIDES = ("left", "right")
+
 
 @pytest.fixture(scope="module")
 def tokenizer(hf: Any) -> Tokenizer:
@@ -114,11 +116,11 @@ class TestIds:
         assert_equal(tokenizer.encode(texts), stock(hf, texts))
 
     @pytest.mark.parametrize("name", ["rte", "mrpc"])
-    @pytest.mark.parametrize("side", ["left", "right"])
+    @pytest.mark.parametrize("side", SIDES)
     def test_pairs_cut_from_either_side(
         self, hf: Any, tokenizer: Tokenizer, shared_data: Path, name: str, side: str
     ) -> None:
-        first, second = (column[:300] for column in pairs(shared_data, name))
+        first, second = (column[:80] for column in pairs(shared_data, name))
         for max_length in (12, 50, 511):
             options = {"max_length": max_length, "truncation_side": side}
             batch = tokenizer.encode(first, second, **options)
@@ -128,15 +130,23 @@ class TestIds:
     @pytest.mark.parametrize("name", ["rte", "mrpc"])
     def test_all_pairs(self, hf: Any, tokenizer: Tokenizer, shared_data: Path, name: str) -> None:
         first, second = pairs(shared_data, name)
-        for options in ({}, {"max_length": 64}, {"max_length": 64, "truncation_side": "left"}):
+        cut = [
+            {"max_length": n, "truncation_side": side} for n in (12, 50, 64, 511) for side in SIDES
+        ]
+        for options in ({}, *cut):
             batch = tokenizer.encode(first, second, **options)
             assert_equal(batch, stock(hf, first, second, **options))
 
-    def test_probes_at_every_short_length(self, hf: Any, tokenizer: Tokenizer) -> None:
+    @pytest.mark.parametrize(
+        "lengths", [(4, 7), pytest.param((5, 6, 8), marks=pytest.mark.slow)], ids=str
+    )
+    def test_probes_at_every_short_length(
+        self, hf: Any, tokenizer: Tokenizer, lengths: tuple[int, ...]
+    ) -> None:
         texts = probes.probe_texts(hf.all_special_tokens)
         others = texts[::-1]
-        for max_length in range(4, 9):
-            for side in ("left", "right"):
+        for max_length in lengths:
+            for side in SIDES:
                 options = {"max_length": max_length, "truncation_side": side}
                 batch = tokenizer.encode(texts, others, **options)
                 assert_equal(batch, stock(hf, texts, others, **options))

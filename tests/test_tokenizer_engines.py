@@ -109,10 +109,10 @@ def real_texts(data: Path, share: int) -> list[str]:
 
 
 class TestExactness:
-    def test_the_engine_is_ours(self, hf: Any) -> None:
+    def test_the_engine_is_ours(self, hf: Any, tokenizer: Tokenizer) -> None:
         kind = type(hf).__name__.lower().removesuffix("tokenizer")
         expected = ENGINES.get(kind)
-        explanation = Tokenizer.from_hf(hf).explain()
+        explanation = tokenizer.explain()
         assert explanation.startswith("rust: ")
         assert expected is None or explanation.startswith(f"rust: {expected} engine")
 
@@ -180,12 +180,19 @@ def _remembered(stock: Any) -> Any:
     return _LOADED[id(stock)][1]
 
 
+@pytest.fixture(scope="module")
+def tokenizer(hf: Any) -> Tokenizer:
+    """Made once for each stock tokenizer: it is probed with hundreds of texts."""
+    return Tokenizer.from_hf(hf)
+
+
 class TestOptions:
     @pytest.mark.parametrize("side", ["left", "right"])
     @pytest.mark.parametrize("truncation", ["longest_first", "only_first", "only_second"])
     @pytest.mark.parametrize("stride", [0, 3])
-    def test_overflowing_rows(self, hf: Any, side: str, truncation: str, stride: int) -> None:
-        tokenizer = Tokenizer.from_hf(hf)
+    def test_overflowing_rows(
+        self, hf: Any, tokenizer: Tokenizer, side: str, truncation: str, stride: int
+    ) -> None:
         long = "The quick brown fox jumps over the lazy dog, again and again. " * 2
         short = "A naïve question?"
         first, second = [long, long, short], [short, long, short]
