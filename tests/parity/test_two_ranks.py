@@ -17,6 +17,7 @@ from tests.parity.recording import FastTrainer, arguments
 from tests.tiny import save_tiny_bert, sentences, tiny_model, tiny_tokenizer
 
 ROOT = Path(__file__).parent.parent.parent
+BAD_LINES = '{"text": "a", "label": "x"}\n{"text": "b"\n'
 
 
 def torchrun(*words, cwd=ROOT):
@@ -31,16 +32,35 @@ def torchrun(*words, cwd=ROOT):
     )  # fmt: skip
 
 
-def ranks(folder, rows):
-    run = torchrun("-m", "tests.parity.two_ranks", folder, rows)
+def jsonl(path, rows):
+    lines = [json.dumps({"text": text, "label": label}) for text, label in rows]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A model, data for its head, and data with a damaged line."""
+    folder = tmp_path_factory.mktemp("ranks")
+    save_tiny_bert(folder / "tiny-bert")
+    jsonl(folder / "rows.jsonl", sentences(80))
+    (folder / "bad.jsonl").write_text(BAD_LINES)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ran(folder):
+    """What each rank saw; starting two processes takes longer than all that they do then."""
+    # With 157 rows, five of the second rank's count in the last step; with 149, none.
+    run = torchrun("-m", "tests.parity.two_ranks", folder, 160, 149, 157)
     assert run.returncode == 0, run.stderr[-3000:]
     return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in (0, 1)]
 
 
 @pytest.fixture(scope="module")
-def even(tmp_path_factory):
+def even(ran):
     """160 rows: ten steps of 2 x 8 an epoch, nothing left over."""
-    return ranks(tmp_path_factory.mktemp("even"), 160)
+    return [rank["160"] for rank in ran]
 
 
 def one_process(folder, rows, accumulation=1, **options):
@@ -99,36 +119,48 @@ def test_metrics_count_every_row_once(even):
     assert [rank["metrics"]["eval_rows"] for rank in even] == [13, 13]
 
 
-def test_arrays_and_json_arrive_as_they_were_sent(even):
-    assert even[1]["broadcast"] == even[0]["broadcast"]
-    assert even[1]["broadcast"][0] == ["uint16", [0, 1, 2, 3, 4], [5]]
-    assert even[1]["broadcast"][1] == ["float32", [], [0, 3]]
-    assert even[1]["broadcast"][-1] == {"größe": [1, None]}
+def test_arrays_and_json_arrive_as_they_were_sent(ran):
+    assert ran[1]["broadcast"] == ran[0]["broadcast"]
+    assert ran[1]["broadcast"][0] == ["uint16", [0, 1, 2, 3, 4], [5]]
+    assert ran[1]["broadcast"][1] == ["float32", [], [0, 3]]
+    assert ran[1]["broadcast"][-1] == {"größe": [1, None]}
 
 
-@pytest.mark.parametrize(
-    "rows",
-    [
-        149,  # the last global batch has 5 rows: none of the second rank's counts
-        pytest.param(157, marks=pytest.mark.slow),  # 13 rows: five of the second rank's count
-    ],
-)
-def test_rows_repeated_at_an_uneven_end_weigh_nothing(rows, tmp_path):
+@pytest.mark.parametrize("rows", [149, 157])
+def test_rows_repeated_at_an_uneven_end_weigh_nothing(rows, ran, tmp_path):
     """The batches are the stock ones; the loss and the weights are those of one process."""
-    both = ranks(tmp_path, rows)
+    both = [rank[str(rows)] for rank in ran]
     for rank in both:
         assert rank["fast"]["batches"] == rank["stock"]["batches"]
     whole = one_process(tmp_path / "one", rows)
     np.testing.assert_allclose(both[0]["fast"]["losses"], whole.losses, rtol=1e-5)
 
 
+def test_a_head_alone_is_trained_as_by_one_process_and_nothing_unused_is_looked_for(ran, folder):
+    one = fastft.finetune(
+        folder / "tiny-bert", folder / "rows.jsonl", num_train_epochs=1, learning_rate=1e-2,
+        train="head", per_device_train_batch_size=8, use_cpu=True, quiet=True,
+        output_dir=folder / "one",
+    ).metrics  # fmt: skip
+    for rank in ran:
+        assert rank["looks_for_unused"] is False
+        assert rank["head"]["train_loss"] == pytest.approx(one["train_loss"], rel=1e-5)
+        assert rank["head"]["eval_loss"] == pytest.approx(one["eval_loss"], rel=1e-4)
+
+
+def test_bad_data_is_refused_by_both_ranks(ran, folder):
+    """By the first one with the line; the other has not read it, and knows that it is wrong."""
+    assert "bad.jsonl, line 2" in ran[0]["refusal"]
+    assert "line 2" not in ran[1]["refusal"]
+    assert not (folder / "runs").exists()
+
+
 @pytest.fixture
 def job(tmp_path):
     model = save_tiny_bert(tmp_path / "tiny-bert")
     for name, rows in (("train", sentences(160)), ("validation", sentences(37, seed=1))):
-        lines = [json.dumps({"text": text, "label": label}) for text, label in rows]
         (tmp_path / "data").mkdir(exist_ok=True)
-        (tmp_path / "data" / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
+        jsonl(tmp_path / "data" / f"{name}.jsonl", rows)
     return model, tmp_path / "data"
 
 
@@ -151,8 +183,9 @@ def test_torchrun_gives_one_folder_and_the_numbers_of_one_process(job, tmp_path)
     assert two["eval_loss"] == pytest.approx(one["eval_loss"], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_bad_data_ends_both_ranks_and_is_said_once(job, tmp_path):
-    (job[1] / "train.jsonl").write_text('{"text": "a", "label": "x"}\n{"text": "b"\n')
+    (job[1] / "train.jsonl").write_text(BAD_LINES)
     run = torchrun("-m", "fastft", "train", *job, "--use-cpu", cwd=tmp_path)
     assert run.returncode != 0
     assert run.stderr.count("train.jsonl, line 2") == 1

@@ -11,7 +11,8 @@ from tests.parity.test_two_ranks import torchrun
 from tests.tiny import save_tiny_bert, sentences
 
 
-@pytest.mark.parametrize("train", [pytest.param("full", marks=pytest.mark.slow), "head"])
+@pytest.mark.slow
+@pytest.mark.parametrize("train", ["full", "head"])
 def test_ranks_train_what_one_process_trains_and_ddp_stays_silent(train, tmp_path):
     model = save_tiny_bert(tmp_path / "tiny-bert")
     data = tmp_path / "rows.jsonl"

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 import transformers
 
@@ -22,7 +23,15 @@ def record(trainer):
     return {"batches": trainer.batches, "losses": trainer.losses}
 
 
-def main(folder: Path, rows: int) -> None:
+def main(folder: Path, numbers: list[int]) -> None:
+    report = {str(rows): trainings(folder, rows) for rows in numbers}
+    report["broadcast"] = broadcasts()
+    report.update(head_alone(folder), refusal=refusal(folder))
+    rank = int(os.environ["RANK"])
+    (folder / f"rank{rank}.json").write_text(json.dumps(report))
+
+
+def trainings(folder: Path, rows: int) -> dict[str, object]:
     tokenizer = tiny_tokenizer()
     texts, names = zip(*sentences(rows), strict=True)
     labels = np.array([name == "positive" for name in names], dtype=np.int64)
@@ -61,9 +70,25 @@ def main(folder: Path, rows: int) -> None:
         max_tokens=96,
     )
     report["tokens"] = record(by_length)
-    report["broadcast"] = broadcasts()
-    rank = int(os.environ["RANK"])
-    (folder / f"rank{rank}.json").write_text(json.dumps(report))
+    return report
+
+
+def head_alone(folder: Path) -> dict[str, object]:
+    """Trains the head of the model in the folder on its rows.jsonl, by one call of finetune."""
+    result = fastft.finetune(
+        folder / "tiny-bert", folder / "rows.jsonl", num_train_epochs=1, learning_rate=1e-2,
+        train="head", per_device_train_batch_size=4, use_cpu=True, quiet=True,
+        output_dir=folder / "two",
+    )  # fmt: skip
+    wrapped = result.trainer.model_wrapped
+    return {"head": result.metrics, "looks_for_unused": wrapped.find_unused_parameters}
+
+
+def refusal(folder: Path) -> str:
+    """Calls finetune on data with a damaged line, which the first rank alone reads."""
+    with pytest.raises(fastft.Error) as caught:
+        fastft.finetune(folder / "tiny-bert", folder / "bad.jsonl", use_cpu=True, quiet=True)
+    return str(caught.value)
 
 
 def broadcasts() -> list[object]:
@@ -82,5 +107,5 @@ def broadcasts() -> list[object]:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(Path(sys.argv[1]), [int(number) for number in sys.argv[2:]])
     torch.distributed.destroy_process_group()
