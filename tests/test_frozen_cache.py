@@ -20,6 +20,9 @@ from tests.tiny import sentences, tiny_tokenizer
 if TYPE_CHECKING:
     from pathlib import Path
 
+# Where the number of steps decides nothing.
+FEW_STEPS: dict[str, Any] = {"per_device_train_batch_size": 20}
+
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -112,11 +115,11 @@ def test_what_is_saved_is_an_ordinary_model(tmp_path: Path) -> None:
 def test_the_disk_is_read_by_the_second_run(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = trained(trainer(tmp_path, "bert", "last:1", "disk"))
+    first = trained(trainer(tmp_path, "bert", "last:1", "disk", **FEW_STEPS))
     (entry,) = entries(cache)
     # Everything that is run from now on is an error.
     monkeypatch.setattr(frozen_states.Filling, "into", lambda *_: pytest.fail("run again"))
-    assert trained(trainer(tmp_path, "bert", "last:1", "disk")).losses == first.losses
+    assert trained(trainer(tmp_path, "bert", "last:1", "disk", **FEW_STEPS)).losses == first.losses
     assert entries(cache) == [entry]
 
 
@@ -128,7 +131,7 @@ SLOW = pytest.mark.slow
     ["flip", *(pytest.param(one, marks=SLOW) for one in ("cut", "manifest", "missing"))],
 )
 def test_a_damaged_cache_is_made_again(damage: str, tmp_path: Path, cache: Path) -> None:
-    first = trained(trainer(tmp_path, "bert", "last:1", "disk"))
+    first = trained(trainer(tmp_path, "bert", "last:1", "disk", **FEW_STEPS))
     (entry,) = entries(cache)
     file = entry / ("manifest.json" if damage == "manifest" else "frozen_states.safetensors")
     if damage == "missing":
@@ -138,34 +141,34 @@ def test_a_damaged_cache_is_made_again(damage: str, tmp_path: Path, cache: Path)
         content[-40] ^= 4
         file.write_bytes(content[:-8] if damage == "cut" else content)
     with pytest.warns(TokenCacheWarning, match="made again"):
-        again = trained(trainer(tmp_path, "bert", "last:1", "disk"))
+        again = trained(trainer(tmp_path, "bert", "last:1", "disk", **FEW_STEPS))
     assert again.losses == first.losses and all(again.carried)
 
 
 @pytest.mark.slow
 def test_other_weights_tokens_or_borders_are_another_entry(tmp_path: Path, cache: Path) -> None:
-    trained(trainer(tmp_path, "bert", "last:1", "disk"))
+    trained(trainer(tmp_path, "bert", "last:1", "disk", **FEW_STEPS))
     changed = build("bert", "last:1")
     with torch.no_grad():
         changed.bert.encoder.layer[0].output.dense.weight[0, 0] += 1e-3
-    trained(trainer(tmp_path, "bert", "last:1", "disk", model=changed))
-    trained(trainer(tmp_path, "bert", "last:2", "disk"))
-    trained(trainer(tmp_path, "bert", "last:1", "disk", rows=41))
+    trained(trainer(tmp_path, "bert", "last:1", "disk", model=changed, **FEW_STEPS))
+    trained(trainer(tmp_path, "bert", "last:2", "disk", **FEW_STEPS))
+    trained(trainer(tmp_path, "bert", "last:1", "disk", rows=41, **FEW_STEPS))
     assert len(entries(cache)) == 4
     # What is trained may differ: it is no part of what is kept.
     changed = build("bert", "last:1")
     with torch.no_grad():
         changed.classifier.weight[0, 0] += 1e-3
-    trained(trainer(tmp_path, "bert", "last:1", "disk", model=changed))
+    trained(trainer(tmp_path, "bert", "last:1", "disk", model=changed, **FEW_STEPS))
     assert len(entries(cache)) == 4
 
 
 def test_a_full_disk_leaves_an_ordinary_run(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = trained(trainer(tmp_path, "bert", "last:1", "off"))
+    plain = trained(trainer(tmp_path, "bert", "last:1", "off", **FEW_STEPS))
     monkeypatch.setattr(frozen_plan, "free_disk", lambda: 1000)
-    early = trained(trainer(tmp_path, "bert", "last:1", "disk"))
+    early = trained(trainer(tmp_path, "bert", "last:1", "disk", **FEW_STEPS))
     assert "the disk has 1.0 kB free" in early.explain_frozen()
 
     def full(*_: Any) -> None:
@@ -174,7 +177,7 @@ def test_a_full_disk_leaves_an_ordinary_run(
     monkeypatch.undo()
     monkeypatch.setenv("FASTFT_CACHE", str(cache.parent))
     monkeypatch.setattr(frozen_states.OnDisk, "append", full)
-    late = trained(trainer(tmp_path, "bert", "last:1", "disk"))
+    late = trained(trainer(tmp_path, "bert", "last:1", "disk", **FEW_STEPS))
     assert "No space left on device" in late.explain_frozen() and not entries(cache)
     assert plain.losses == early.losses == late.losses
     assert not list(cache.glob(".*.*/"))
@@ -185,7 +188,7 @@ def test_auto_goes_to_the_disk_where_memory_is_short(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(frozen_plan, "free_memory", lambda: 1000)
-    one = trained(trainer(tmp_path, "bert", "last:1"))
+    one = trained(trainer(tmp_path, "bert", "last:1", **FEW_STEPS))
     assert "kept on the disk" in one.explain_frozen() and len(entries(cache)) == 1
     shutil.rmtree(cache)
 
@@ -204,7 +207,7 @@ def test_auto_goes_to_the_disk_where_memory_is_short(
 def test_what_speaks_against_it_is_named(
     name: str, train: str, options: dict[str, Any], words: str, tmp_path: Path
 ) -> None:
-    one = trained(trainer(tmp_path, name, train, **options))
+    one = trained(trainer(tmp_path, name, train, **{**FEW_STEPS, **options}))
     assert words in one.explain_frozen()
     assert one.losses and not any(one.carried)
 
@@ -214,13 +217,13 @@ def test_more_that_speaks_against_it(tmp_path: Path) -> None:
     model.bert.embeddings.requires_grad_(True)
     assert (
         "the embeddings are trained"
-        in trained(trainer(tmp_path, "bert", "", model=model)).explain_frozen()
+        in trained(trainer(tmp_path, "bert", "", model=model, **FEW_STEPS)).explain_frozen()
     )
     tied = build("gpt2-lm", "last:1")
     tied.lm_head.requires_grad_(True)
     assert (
         "it is the embedding of the first layer too"
-        in trained(trainer(tmp_path, "gpt2-lm", "", model=tied)).explain_frozen()
+        in trained(trainer(tmp_path, "gpt2-lm", "", model=tied, **FEW_STEPS)).explain_frozen()
     )
     masked = trainer(tmp_path, "bert", "head")
     masked.data_collator = fastft.DataCollatorForLanguageModeling(tiny_tokenizer())
@@ -228,7 +231,7 @@ def test_more_that_speaks_against_it(tmp_path: Path) -> None:
     plan = frozen_plan.why_not_by_collator(masked.data_collator)
     assert plan == "random tokens are masked in every epoch"
     rows = [tokens("bert")[number] for number in range(8)]
-    one = trainer(tmp_path, "bert", "head")
+    one = trainer(tmp_path, "bert", "head", **FEW_STEPS)
     one.train_dataset = rows
     assert "the data set is a list" in trained(one).explain_frozen()
 
