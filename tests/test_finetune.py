@@ -469,10 +469,11 @@ def test_the_four_steps_are_printed(tiny_bert, capsys):
 
 # Run apart, because the loggers of libraries keep the standard error that they were made with.
 NOISE = """
-import sys, fastft, transformers
+import sys, fastft
 from tests.tiny import sentences
 for words in sys.argv[2:]:
     if "info" in words:
+        import transformers
         transformers.utils.logging.set_verbosity_info()
     options = {"use_cpu": True, "num_train_epochs": 2, "quiet": "quiet" in words}
     result = fastft.finetune(sys.argv[1], sentences(40), **options)
