@@ -218,6 +218,47 @@ def predict(
     predict_rows(run, rows, output, batch_size, training_arguments(context.args))
 
 
+@app.command()
+def bench(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[WHAT] [FILES]",
+            help="tokens, batches, loss, train, all, or a row; compare A B; report FILE.",
+        ),
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Small sizes: under 30 minutes.")] = False,
+    json_file: Annotated[
+        Path | None,
+        typer.Option("--json", help="Keeps every finished row; a later call goes on there."),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Real data sets; else the small ones of a checkout."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="A folder for the table, the plots and the page.")
+    ] = None,
+    list_rows: Annotated[bool, typer.Option("--list", help="Show all rows, run none.")] = False,
+) -> None:
+    """Times fastft beside its peers, after comparing what they give.
+
+    Peers that are not installed are skipped: pip install 'fastft[bench]' brings them.
+    """
+    from fastft.bench import command
+    from fastft.console import Console
+
+    if list_rows:
+        typer.echo(command.listing())
+        return
+    code = command.bench(
+        words or [], quick=quick, json_file=json_file, data=data, output=output,
+        show=typer.echo, console=Console(),
+    )  # fmt: skip
+    if code:
+        raise typer.Exit(code)
+
+
 app.info.epilog = _train_options()
 
 
