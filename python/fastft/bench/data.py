@@ -95,7 +95,7 @@ class Data:
         else:
             from fastft.bench.trained import trained
 
-            hf = trained(self, name)
+            hf = trained(name, tuple([*self.corpus("short"), *self.corpus("long")]))
         if hf.pad_token is None:
             hf.pad_token = hf.eos_token
         return hf

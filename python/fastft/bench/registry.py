@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from fastft.bench.row import Row
 
-MODULES = ("tokens", "padded", "files")
+MODULES = (
+    *("tokens", "padded", "files"),
+    *("collators", "loaders", "plans", "growth"),
+    *("loss", "instructions"),
+    *("start",),
+)
 
 
 def all_rows() -> list[Row]:

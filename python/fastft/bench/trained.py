@@ -7,17 +7,14 @@ normalise.
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastft.bench.row import SkippedRow
-
-if TYPE_CHECKING:
-    from fastft.bench.data import Data
 
 BPE_SIZE, UNIGRAM_SIZE = 8_000, 4_000
 
 
-def trained(data: Data, name: str) -> Any:
+def trained(name: str, texts: tuple[str, ...]) -> Any:
     """A tokenizer of transformers, made anew around what was trained once.
 
     Raises:
@@ -29,7 +26,7 @@ def trained(data: Data, name: str) -> Any:
     if name not in ("gpt2", "t5"):
         raise SkippedRow(f"the tokenizer {name} is only in the folder of --data")
     names = {"eos_token": "<|endoftext|>"} if name == "gpt2" else T5_NAMES
-    backend = tokenizers.Tokenizer.from_str(_definition(data, name))
+    backend = tokenizers.Tokenizer.from_str(_definition(name, texts))
     return transformers.PreTrainedTokenizerFast(tokenizer_object=backend, **names)
 
 
@@ -37,11 +34,10 @@ T5_NAMES = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
 
 
 @cache
-def _definition(data: Data, name: str) -> str:
+def _definition(name: str, texts: tuple[str, ...]) -> str:
     import tokenizers
     from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 
-    texts = [*data.corpus("short"), *data.corpus("long")]
     texts = texts[: 10_000 if name == "gpt2" else 4_000]
     definition: str
     if name == "gpt2":
