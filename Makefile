@@ -13,7 +13,7 @@ PARALLEL := --numprocesses 2 --dist loadfile
 RUST := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help tools demo test test-all peer-tests test-floor rust-test lint typecheck format deny bench clean
+.PHONY: help tools demo test test-all peer-tests test-floor rust-test lint typecheck format deny bench bench-full bench-small clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | \
@@ -42,6 +42,10 @@ $(VENV)/.demo: pyproject.toml $(RUST) $(BIN)/uv
 $(VENV)/.dev: pyproject.toml $(RUST) $(BIN)/uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[dev]'
 	@touch $@ $(VENV)/.demo
+
+$(VENV)/.bench: pyproject.toml $(RUST) $(BIN)/uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[bench]'
+	@touch $@
 
 demo: $(VENV)/.demo ## Build, install, and fine-tune a small model on real text (torch brings 6 GB)
 	$(BIN)/python examples/demo.py
@@ -88,7 +92,13 @@ deny: ## Check licences, bans and sources of the Rust dependencies (builds cargo
 	@command -v cargo-deny >/dev/null || cargo install cargo-deny --locked --quiet
 	cargo deny check licenses bans sources
 
-bench: $(VENV)/.dev ## Time the data path against its peers
+bench: $(VENV)/.bench ## Time everything beside its peers, small sizes; goes on where it was killed
+	$(BIN)/fastft bench --quick --json runs/bench/quick.json --output runs/bench
+
+bench-full: $(VENV)/.bench ## The sizes of the tables, no limit of time; BENCH_DATA=<folder of real sets>
+	$(BIN)/fastft bench $(if $(BENCH_DATA),--data $(BENCH_DATA)) --json runs/bench/full.json --output runs/bench
+
+bench-small: $(VENV)/.dev ## Time small pieces of the data path by pytest-benchmark
 	$(BIN)/python -m pytest benches --benchmark-only -o python_files='bench_*.py' \
 		-o python_classes='Bench*' -o python_functions='bench_*'
 

@@ -1,4 +1,4 @@
-"""The data path against the calls of transformers that do the same work: `make bench`.
+"""The data path against the calls of transformers that do the same work: `make bench-small`.
 
 Both sides are held equal. Text and tokenizer are those of the demo, so that anybody can run it.
 pytest-benchmark prints minimum, median and spread; read the ratios.

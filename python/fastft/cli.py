@@ -236,9 +236,7 @@ def bench(
         Path | None,
         typer.Option(help="Real data sets; else the small ones of a checkout."),
     ] = None,
-    output: Annotated[
-        Path | None, typer.Option(help="A folder for the table, the plots and the page.")
-    ] = None,
+    output: Annotated[Path | None, typer.Option(help="A folder for the table as Markdown.")] = None,
     list_rows: Annotated[bool, typer.Option("--list", help="Show all rows, run none.")] = False,
 ) -> None:
     """Times fastft beside its peers, after comparing what they give.

@@ -1,4 +1,4 @@
-"""What `fastft bench` does: run rows, compare two results, write the pages of one."""
+"""What `fastft bench` does: run rows, compare two results, write the table of one."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def bench(
         quick: Small sizes.
         json_file: Where finished rows are kept, and found again.
         data: A folder with the real sets.
-        output: A folder for tables, plots and page; of `report` the folder of the file.
+        output: A folder for the table; of `report` that of the file when not given.
         show: What prints results.
         console: What prints progress.
 
@@ -121,7 +121,7 @@ def listing() -> str:
 
 
 def _write(results: dict[str, Any], folder: Path, stem: str) -> list[Path]:
-    """Writes the table, the plots and the page beside each other."""
+    """Writes the table."""
     folder.mkdir(parents=True, exist_ok=True)
     files = {f"{stem}.md": report(results)}
     paths = []

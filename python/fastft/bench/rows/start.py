@@ -39,12 +39,7 @@ def _imports(context: Context) -> Iterable[Case]:
     yield Case(
         [
             ours(partial(run, "-c", "import fastft")),
-            ours(partial(run, "-c", "import fastft; fastft.Trainer"), "fastft, its Trainer too"),
             *(Variant(f"import {name}", partial(run, "-c", f"import {name}")) for name in peers),
-            Variant(
-                "import transformers, its Trainer too",
-                partial(run, "-c", "from transformers import Trainer"),
-            ),
             limit("bare Python", partial(run, "-c", "pass")),
         ],
         check,
