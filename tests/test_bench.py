@@ -364,7 +364,7 @@ def test_every_row_has_a_name_of_its_own_and_a_group():
     rows = all_rows()
     names = [one.name for one in rows]
     assert len(set(names)) == len(names)
-    assert {one.group for one in rows} <= set(GROUPS)
+    assert {one.group for one in rows} == set(GROUPS)
     assert not [one.name for one in rows if one.axis and one.peak]
 
 

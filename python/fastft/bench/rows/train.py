@@ -25,7 +25,7 @@ def rows() -> list[Row]:
     """A row for each task, and for two ways of training less."""
     peers: dict[str, dict[str, Any]] = {"default": {}, **ALL, **WORKERS}
     plain: dict[str, dict[str, Any]] = {"default": {}}
-    found = [
+    found: list[tuple[str, Callable[[Context], Job], dict[str, dict[str, Any]], str]] = [
         ("classification", classification, peers, "text classification, MiniLM"),
         ("question-answering", answering, plain, "question answering, MiniLM"),
         ("causal-lm", causal, plain, "causal language model, a small GPT-2"),
@@ -165,8 +165,12 @@ def translation(context: Context) -> Job:
 
     data, tokenizer = context.data, context.data.tokenizer("t5")
     folder = data.example("tanaka")
+    columns = {
+        language: (folder / f"train.{language}").read_text("utf-8").split("\n")[:-1]
+        for language in ("en", "ja")
+    }
     found = training.task_data(
-        "translation", folder, tokenizer, 64, source="en", target="ja", prefix=""
+        "translation", {"train": columns}, tokenizer, 64, source="en", target="ja", prefix=""
     )
     width = context.pick(64, 256)
     config = T5Config(
