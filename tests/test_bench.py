@@ -414,3 +414,25 @@ def test_a_bad_word_is_an_error_without_a_traceback(words, message, tmp_path):
     assert run.returncode == 1
     assert message in run.stderr
     assert "Traceback" not in run.stderr
+
+
+def test_the_page_holds_plots_and_loads_nothing(tmp_path):
+    clock = Clock()
+
+    def trains(_context):
+        kept = {"curve": [[1, 2.5], [2, 0.5]]}
+        yield Case([ours(clock.work(1), note=lambda _: kept)], lambda: "")
+
+    rows = [
+        measured(clock, 1, 3), row("train/<b>", trains),
+        measured(clock, 1, 1, points=(1, 10), axis="rows", name="batches/grow"),
+    ]  # fmt: skip
+    results, _, _ = ran(*rows, clocks=clock.clocks, path=tmp_path / "run.json")
+    words = ["report", str(tmp_path / "run.json")]
+    assert command.bench(words, show=lambda _: None, console=Console(quiet=True)) == 0
+    text = (tmp_path / "run.html").read_text()
+    assert text.count("<svg") == 3
+    assert "train/&lt;b&gt;" in text
+    assert "<b>" not in text
+    assert not [word for word in ("src=", "href=", "<script", "@import") if word in text]
+    assert (tmp_path / "run.md").read_text() == report(results.as_json())

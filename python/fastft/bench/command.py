@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fastft.bench import machine, registry, runner
 from fastft.bench.compare import compare
 from fastft.bench.data import Data
+from fastft.bench.page import page
 from fastft.bench.results import Results, read_results
 from fastft.bench.row import Context
 from fastft.bench.tables import report
@@ -121,9 +122,9 @@ def listing() -> str:
 
 
 def _write(results: dict[str, Any], folder: Path, stem: str) -> list[Path]:
-    """Writes the table."""
+    """Writes the table, and the page with its plots."""
     folder.mkdir(parents=True, exist_ok=True)
-    files = {f"{stem}.md": report(results)}
+    files = {f"{stem}.md": report(results), f"{stem}.html": page(results)}
     paths = []
     for name, text in files.items():
         path = folder / name
