@@ -36,6 +36,7 @@ from fastft.errors import (
     ConfigurationError,
     DamagedFileError,
     DataNotFoundError,
+    Error,
 )
 
 
@@ -402,17 +403,24 @@ def test_compare_ends_with_1_for_a_regression(tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["bench", "tokns"], "did you mean tokens"),
-        (["bench", "compare", "a.json", "b.json"], "there is no such result file"),
-        (["bench", "tokens", "--data", "nowhere"], "there are no data sets in this folder"),
+        (["tokns"], "there are no such rows"),
+        (["compare", "no.json", "none.json"], "there is no such result file"),
+        (["tokens"], "there are no data sets in this folder"),
     ],
 )
-def test_a_bad_word_is_an_error_without_a_traceback(words, message, tmp_path):
+def test_a_bad_word_is_an_error_that_says_what_is_expected(words, message, tmp_path):
+    data = tmp_path if words == ["tokens"] else None
+    with pytest.raises(Error, match=message):
+        command.bench(words, data=data, show=print, console=Console(quiet=True))
+
+
+def test_an_error_of_the_command_shows_no_traceback(tmp_path):
     run = subprocess.run(
-        [sys.executable, "-m", "fastft", *words], cwd=tmp_path, capture_output=True, text=True
-    )
+        [sys.executable, "-m", "fastft", "bench", "compare", "no.json", "none.json"],
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
     assert run.returncode == 1
-    assert message in run.stderr
+    assert "there is no such result file" in run.stderr
     assert "Traceback" not in run.stderr
 
 
