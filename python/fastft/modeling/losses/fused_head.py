@@ -71,6 +71,10 @@ class FusedHead(nn.Linear):
         """Says why this call gives plain logits; None when it gives lazy ones."""
         if torch._C._get_tracing_state() is not None or torch._C._are_functorch_transforms_active():
             return "a trace or a transform of torch.func"
+        if hidden.is_meta:
+            return "the meta device, where nothing is computed"
+        if torch.autograd.forward_ad._current_level >= 0:
+            return "forward-mode differentiation"
         if isinstance(self, _fsdp_module()):
             return "FSDP2 shards the head in a group of its own"
         if type(hidden) is not torch.Tensor or type(self.weight) not in _PLAIN_TENSORS:

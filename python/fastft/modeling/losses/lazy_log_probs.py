@@ -41,6 +41,9 @@ class LazyLogProbs(LazyTensor):
         return NotImplemented if loss is NotImplemented else loss.reshape(labels.shape)
 
 
+_NO_LABEL = torch.iinfo(torch.int32).min
+
+
 def _log_softmax(
     logits: LazyLogits,
     dim: int | None = None,
@@ -48,6 +51,8 @@ def _log_softmax(
     dtype: torch.dtype | None = None,
 ) -> Any:
     if dim not in (-1, logits.dim() - 1) or dtype not in (None, torch.float32):
+        return NotImplemented
+    if not logits.numel():
         return NotImplemented
     # Autocast computes it in fp32, and so it is replayed.
     is_cast = torch.is_autocast_enabled(logits.device.type)
@@ -70,7 +75,8 @@ def _gather(log_probs: LazyLogProbs, dim: int, index: torch.Tensor) -> Any:
     is_last = dim in (-1, log_probs.dim() - 1)
     if not is_last or index.shape != (*log_probs.shape[:-1], 1):
         return NotImplemented
-    losses = log_probs.row_losses(index.squeeze(-1))
+    # Here every index has to be an entry, -100 too.
+    losses = log_probs.row_losses(index.squeeze(-1), ignore_index=_NO_LABEL)
     if losses is NotImplemented:
         return NotImplemented
     # A tensor of its own: the label smoother fills it in place.

@@ -7,6 +7,7 @@ operation, to replay it when the values are needed after all, and its effect on 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import torch
@@ -102,7 +103,7 @@ def fused_cross_entropy(
             ),
         )
     source.record.fused += 1
-    source.was_fused = True
+    source.was_fused = source.was_fused or loss.requires_grad
     # Rows of another batch, found out on a GPU where an error would have to wait: not a number.
     return loss if is_right is None else torch.where(is_right, loss, torch.nan)
 
@@ -133,7 +134,7 @@ def _records(*functions: Any) -> Callable[[Any], Any]:
 
 
 def _bound(handler: Any, func: Any) -> Any:
-    return lambda *args, **kwargs: handler(func, *args, **kwargs)
+    return partial(handler, func)
 
 
 _T = torch.Tensor
@@ -177,8 +178,9 @@ def _reshape(func: Any, logits: LazyLogits, *sizes: Any, **kwargs: Any) -> Any:
 
 @_records(_T.flatten, torch.flatten)
 def _flatten(func: Any, logits: LazyLogits, start_dim: int = 0, end_dim: int = -1) -> Any:
+    axes = range(-logits.dim(), logits.dim())
     last = end_dim % logits.dim()
-    if last == logits.dim() - 1:
+    if last == logits.dim() - 1 or start_dim not in axes or end_dim not in axes:
         return NotImplemented
     hidden = logits.hidden.flatten(start_dim, last)
     return logits.then(_T.flatten, start_dim, last, hidden=hidden)
@@ -187,6 +189,9 @@ def _flatten(func: Any, logits: LazyLogits, start_dim: int = 0, end_dim: int = -
 @_records(_T.transpose, torch.transpose)
 def _transpose(func: Any, logits: LazyLogits, dim0: int, dim1: int) -> Any:
     last = logits.dim() - 1
+    known = range(-last - 1, last + 1)
+    if dim0 not in known or dim1 not in known:
+        return NotImplemented
     if last < 1 or last in (dim0 % (last + 1), dim1 % (last + 1)):
         return NotImplemented
     axes = dim0 % (last + 1), dim1 % (last + 1)
@@ -197,7 +202,15 @@ def _transpose(func: Any, logits: LazyLogits, dim0: int, dim1: int) -> Any:
 def _index(func: Any, logits: LazyLogits, index: Any) -> Any:
     if not leading_axes.leaves_last(index, logits.dim()):
         return NotImplemented
+    index = _kept(index)
     return logits.then(func, index, hidden=logits.hidden[index])
+
+
+def _kept(index: Any) -> Any:
+    """Keeps an index as it is now: its owner may change it before the values are made."""
+    if isinstance(index, tuple):
+        return tuple(_kept(one) for one in index)
+    return index.clone() if isinstance(index, torch.Tensor) else index
 
 
 @_records(_T.mul, _T.__mul__, _T.__rmul__, torch.mul, torch.multiply, _T.multiply)
@@ -227,6 +240,12 @@ def _add(func: Any, logits: LazyLogits, other: Any) -> Any:
     is_row = other.shape[-1:] == logits.shape[-1:] and other.numel() == logits.shape[-1]
     if not is_row or other.dim() > logits.dim() or other.dtype not in _FLOATS:
         return NotImplemented
+    has_trained = any(one is not None and one.requires_grad for one in logits.source.tensors)
+    if other.requires_grad and has_trained and not logits.requires_grad:
+        return (
+            NotImplemented  # made without a graph: the gradient of `other` must not reach the head
+        )
+    other = other.clone()  # a buffer may be changed before the loss runs
     chain = logits.chain.plus(other.reshape(-1))
     if chain is None:
         return NotImplemented

@@ -13,6 +13,8 @@ below Python that never asks for the values (the reducer of DDP walks the graph 
 
 from __future__ import annotations
 
+import inspect
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -87,6 +89,8 @@ class LazyTensor(torch.Tensor):
     parent: LazyTensor | None
     added: tuple[torch.Tensor, ...]
     _made: torch.Tensor | None
+    _unchanged: int
+    """The version of the values before anybody changed them in place."""
     _hooks: list[Any]
 
     handlers: ClassVar[dict[Any, Callable[..., Any]]] = {}
@@ -119,7 +123,7 @@ class LazyTensor(torch.Tensor):
             else wrapper()
         )
         lazy.source, lazy.ops, lazy.parent, lazy.added = source, ops, parent, added
-        lazy._made, lazy._hooks = None, []
+        lazy._made, lazy._hooks, lazy._unchanged = None, [], 0
         return lazy
 
     @property
@@ -141,8 +145,16 @@ class LazyTensor(torch.Tensor):
     def made(self) -> torch.Tensor:
         """Gives the true tensor, with the graph that it would have had."""
         if self._made is None:
-            with torch.set_grad_enabled(self.requires_grad), self.source.in_mode():
+            # Whoever looks first may do so without a graph; who looks next may want it.
+            with (
+                torch.inference_mode(False),
+                torch.set_grad_enabled(self.requires_grad),
+                self.source.in_mode(),
+            ):
                 self._made = _Attached.apply(self, self._make) if self.is_foreign else self._make()
+            self._unchanged = self._made._version
+            if self.parent is not None and _share_memory(self._made, self.parent.made()):
+                self._unchanged = self.parent._unchanged
             for hook in self._hooks:
                 self._made.register_hook(hook)
         return self._made
@@ -152,7 +164,12 @@ class LazyTensor(torch.Tensor):
             self.source.check()
             return F.linear(*self.source.tensors)
         func, args, kwargs = self.ops[-1]
-        values: torch.Tensor = func(self.parent.made(), *args, **kwargs)
+        before = self.parent.made()
+        values: torch.Tensor = func(before, *args, **kwargs)
+        if before._version != self.parent._unchanged and not _share_memory(values, before):
+            # A copy does not see what was done to the original after it was taken.
+            self.source.check()
+            return replay(self.source, self.source.tensors, self.ops)
         return values
 
     def materialised(self, what: str) -> torch.Tensor:
@@ -163,6 +180,18 @@ class LazyTensor(torch.Tensor):
             self.source.record.note_materialised(what)
         return self.made()
 
+    def _waits_in_vain(self, hooks: tuple[Any, ...]) -> bool:
+        """Whether a hook would wait for a gradient that went past these logits."""
+        return self.source.was_fused and not (self.has_values and _is_distributed(hooks))
+
+    def _recorded(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Gives what is recorded of a function; NotImplemented where the values are needed."""
+        if self.has_values or self.is_foreign:
+            return NotImplemented
+        handler = self.handlers.get(func)
+        fits = handler is not None and _fits(handler, args, kwargs)
+        return handler(*args, **kwargs) if handler is not None and fits else NotImplemented
+
     @classmethod
     def __torch_function__(
         cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -172,13 +201,14 @@ class LazyTensor(torch.Tensor):
             with torch._C.DisableTorchFunctionSubclass():
                 return func(*args, **kwargs)
         lazy = args[0] if args else None
-        if isinstance(lazy, LazyTensor) and not lazy.has_values and not lazy.is_foreign:
-            handler = lazy.handlers.get(func)
-            result = NotImplemented if handler is None else handler(*args, **kwargs)
+        if func is torch.autograd.grad:
+            _refuse_gradients(args, kwargs)
+        if isinstance(lazy, LazyTensor):
+            if func in _GRADIENTS and lazy._waits_in_vain(args[1:]):
+                return _wait_for_gradient(func, lazy, *args[1:])
+            result = lazy._recorded(func, args, kwargs)
             if result is not NotImplemented:
                 return result
-            if func in _GRADIENTS and lazy.source.was_fused:
-                return _wait_for_gradient(func, lazy, *args[1:])
         what = getattr(func, "__name__", str(func))
         return func(*_with_values(args, what), **_with_values(kwargs, what))
 
@@ -194,21 +224,58 @@ class LazyTensor(torch.Tensor):
 _GRADIENTS = (torch.Tensor.register_hook, torch.Tensor.retain_grad)
 
 
+def _share_memory(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether a change in place of one is seen in the other."""
+    same: bool = one.untyped_storage()._cdata == other.untyped_storage()._cdata
+    return same
+
+
+def _fits(handler: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether a handler knows these arguments; others are left to the true tensor."""
+    try:
+        _signature(handler).bind(*args, **kwargs)
+    except TypeError:
+        return False
+    return True
+
+
+@lru_cache(maxsize=256)
+def _signature(handler: Callable[..., Any]) -> inspect.Signature:
+    return inspect.signature(handler)
+
+
+def _is_distributed(args: tuple[Any, ...]) -> bool:
+    """Whether a hook is one of torch.distributed."""
+    return bool(args) and getattr(args[0], "__module__", "").startswith("torch.distributed.")
+
+
+def _refuse_gradients(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Refuses `torch.autograd.grad` by logits that the loss did not go through."""
+    inputs = kwargs.get("inputs", args[1] if len(args) > 1 else ())
+    for one in inputs if isinstance(inputs, (list, tuple)) else (inputs,):
+        if isinstance(one, LazyTensor) and one.source.was_fused:
+            raise _no_gradient("torch.autograd.grad")
+
+
+def _no_gradient(place: str) -> ConfigurationError:
+    return ConfigurationError(
+        "the gradient of the logits was asked for, but the loss ran without logits",
+        place=place,
+        fix="call fastft.unfuse_head(model)",
+    )
+
+
 def _wait_for_gradient(func: Any, lazy: LazyTensor, *args: Any) -> Any:
     """Refuses what waits for a gradient of logits that the loss did not go through.
 
     FSDP2 puts a hook on every output, the loss among them, and needs the first that runs: its hook
     waits for the gradients of whatever else is done with the logits.
     """
-    if args and getattr(args[0], "__module__", "").startswith("torch.distributed."):
+    if _is_distributed(args):
         lazy._hooks.append(args[0])
         with torch._C.DisableTorchFunctionSubclass():
             return func(lazy, *args)
-    raise ConfigurationError(
-        "the gradient of the logits was asked for, but the loss ran without logits",
-        place=f"logits.{func.__name__}",
-        fix="call fastft.unfuse_head(model)",
-    )
+    raise _no_gradient(f"logits.{func.__name__}")
 
 
 def _with_values(value: Any, what: str) -> Any:
