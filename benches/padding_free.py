@@ -95,7 +95,7 @@ def classification_rows(data: Path, name: str, max_length: int, number: int) -> 
             rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
         records = [(row["sentence"], row["label"]) for row in rows]
     else:
-        lines = (data / "classification/imdb/train.jsonl").read_text().splitlines()
+        lines = (data / "classification/imdb/train.jsonl").read_text().split("\n")[:-1]
         records = [(row["text"], row["label"]) for row in map(json.loads, lines)]
     kinds = sorted({label for _, label in records})
     chosen = [records[i] for i in np.random.default_rng(0).permutation(len(records))[:number]]
