@@ -26,6 +26,7 @@ from fastft.errors import ConfigurationError, TokenizerError
 from tests.hostile_texts import every_character, hostile_texts
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 DETAILS: dict[str, Any] = {
@@ -396,6 +397,14 @@ class TestThreads:
         # With the GIL held the other thread would stand still until the call returns.
         assert during >= 5
 
+    @pytest.fixture
+    def _ctrl_c(self) -> Iterator[None]:
+        """Lets SIGINT interrupt: a shell that starts tests in the background has it ignored."""
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        yield
+        signal.signal(signal.SIGINT, before)
+
+    @pytest.mark.usefixtures("_ctrl_c")
     def test_ctrl_c_ends_a_long_call(self, tiny_tokenizer: Any) -> None:
         rust = engine_of(backend(tiny_tokenizer), reference_only=True)
         column = buffers(as_arrow(["a good film and a bad film " * 50] * 10_000))
