@@ -261,6 +261,29 @@ def test_a_head_that_is_not_known_is_looked_at_with_a_batch() -> None:
     assert reads.config._attn_implementation == "sdpa"
 
 
+class Swallows(MeanOfAll):
+    """Takes keyword arguments, and hands none on."""
+
+    def forward(self, input_ids: Any, attention_mask: Any, **kwargs: Any) -> Any:
+        return super().forward(input_ids, attention_mask)
+
+
+class TakesNone(MeanOfAll):
+    def forward(self, input_ids: Any, attention_mask: Any) -> Any:  # type: ignore[override]
+        return super().forward(input_ids, attention_mask)
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [(Swallows, "does not hand keyword arguments on"), (TakesNone, "takes no further keyword")],
+)
+def test_a_head_through_which_no_keyword_comes_stays_padded(kind: Any, reason: str) -> None:
+    model = kind(zoo.config("bert"))
+    with pytest.raises(fastft.ConfigurationError, match=reason):
+        fastft.padding_free(model, zoo.batch(RAGGED, "bare"))
+    assert not is_padding_free(model)
+
+
 def test_comparing_draws_no_random_numbers_and_keeps_the_modes() -> None:
     model = zoo.model("bert", "sequence", dropout=0.5)
     model.bert.encoder.layer[1].eval()

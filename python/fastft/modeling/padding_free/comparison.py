@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
+TO_COMPARE = "to be compared"
+"""The reason for which one of the two runs stays padded."""
+
 _DECODED = ("logits", "last_hidden_state")
 """Outputs of an encoder and decoder that belong to the labels."""
 
@@ -40,7 +43,7 @@ def difference(model: PreTrainedModel, batch: Mapping[str, Any]) -> float:
     """
     with _evaluating(model), _uncounted(model), torch.autocast(model.device.type, enabled=False):
         packed = model(**batch)
-        padded = model(**batch, **{KEYWORD: "to be compared"})
+        padded = model(**batch, **{KEYWORD: TO_COMPARE})
     worst, is_seq2seq = 0.0, bool(model.config.is_encoder_decoder)
     for name, expected in padded.items():
         # Logits of a fused head are made by whoever looks: its loss is compared instead.

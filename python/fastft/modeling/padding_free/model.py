@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from transformers import PreTrainedModel
 
 from fastft.errors import ConfigurationError
 from fastft.modeling.padding_free.attention import NAME, STOCK
-from fastft.modeling.padding_free.comparison import difference, tolerance
+from fastft.modeling.padding_free.comparison import TO_COMPARE, difference, tolerance
 from fastft.modeling.padding_free.families import bodies, family
 from fastft.modeling.padding_free.hooks import BodyHook, EnterHook, HeadHook, LeaveHook
 from fastft.modeling.padding_free.record import Record
@@ -109,7 +110,11 @@ def _compare(model: PreTrainedModel, batch: Mapping[str, Any]) -> None:
     record = getattr(model, _ATTRIBUTE).record
     counted = copy.deepcopy(record)
     worst = difference(model, batch)
+    arrives = TO_COMPARE in record.padded
     vars(record).update(vars(counted))
+    if not arrives:
+        restore_padding(model)
+        raise _refusal(model, "its head does not hand keyword arguments on to its body")
     if not worst <= tolerance(model):
         restore_padding(model)
         raise _refusal(model, f"outputs differ by {worst:.1e} of the largest")
@@ -203,11 +208,19 @@ def why_padded(model: nn.Module, *, known_head: bool = True) -> str | None:
         return f"its attention is {implementation!r}"
     if any(kind.has_bias for _, kind in found) and not _takes_position_bias():
         return "this version of transformers keeps the position bias of T5 to itself"
+    if not _takes_keywords(whole):
+        return f"its head, {type(whole).__name__}, takes no further keyword arguments"
     is_own = any(
         kind.__module__.startswith("transformers.") and kind.__name__.endswith(HEADS)
         for kind in (type(whole), *type(whole).__mro__[: _num_made(whole)])
     )
     return None if is_own or not known_head else f"its head, {type(whole).__name__}, is not known"
+
+
+def _takes_keywords(model: nn.Module) -> bool:
+    """Whether a head takes arguments that it does not know, and may so hand them on."""
+    parameters = inspect.signature(type(model).forward).parameters.values()
+    return any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters)
 
 
 def _num_made(model: nn.Module) -> int:
