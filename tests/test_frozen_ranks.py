@@ -2,38 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.two_processes import results_of_two_ranks
+
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     folder = tmp_path_factory.mktemp("ranks")
-    run = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-         "-m", "tests.frozen_ranks", str(folder)],
-        cwd=ROOT,
-        env={
-            **os.environ,
-            "OMP_NUM_THREADS": "1",
-            "FASTFT_CACHE": str(folder / "cache"),
-            "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
-        },
-        capture_output=True,
-        text=True,
-        timeout=280,
-    )  # fmt: skip
-    assert run.returncode == 0, run.stderr[-3000:]
-    return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in (0, 1)]
+    return results_of_two_ranks("tests.frozen_ranks", folder, FASTFT_CACHE=str(folder / "cache"))
 
 
 @pytest.mark.parametrize("run", ["bert head", "bert last:1", "t5 last:1"])
