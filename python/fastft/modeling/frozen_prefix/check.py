@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from fastft.modeling.frozen_prefix.prefix import evaluating
+from fastft.modeling.padding_free.comparison import evaluating
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

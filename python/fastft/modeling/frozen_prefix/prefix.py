@@ -22,6 +22,7 @@ from fastft.modeling.frozen_prefix.stand_ins import (
     stand_in_for,
     swapped,
 )
+from fastft.modeling.padding_free.comparison import evaluating
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -170,18 +171,6 @@ class Prefix:
         if not isinstance(states, torch.Tensor) or states.dim() != 3:
             raise CannotSkipError("its layers give something else than hidden states (B, T, H)")
         return states
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Turns dropout off while the block runs; every module gets its own mode back."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 def _first(output: Any) -> Any:

@@ -41,7 +41,7 @@ def difference(model: PreTrainedModel, batch: Mapping[str, Any]) -> float:
         The largest difference, as a share of the largest output; NaN where only the packed model
         gives one; 0 where the padded model gives numbers that are not finite.
     """
-    with _evaluating(model), _uncounted(model), torch.autocast(model.device.type, enabled=False):
+    with evaluating(model), _uncounted(model), torch.autocast(model.device.type, enabled=False):
         packed = model(**batch)
         padded = model(**batch, **{KEYWORD: TO_COMPARE})
     worst, is_seq2seq = 0.0, bool(model.config.is_encoder_decoder)
@@ -66,7 +66,7 @@ def _real(batch: Mapping[str, Any], name: str, output: torch.Tensor) -> Any:
 
 
 @contextmanager
-def _evaluating(model: torch.nn.Module) -> Iterator[None]:
+def evaluating(model: torch.nn.Module) -> Iterator[None]:
     """Puts every module into evaluation mode, and each back into its own afterwards."""
     were_training = [module for module in model.modules() if module.training]
     model.eval()
