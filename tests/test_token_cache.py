@@ -236,7 +236,7 @@ class TestDamage:
         damage_ids(sound)  # the last block
         loaded = TokenDataset.load(sound.folder)
         assert loaded[0] == sound[0]
-        with pytest.raises(fastft.Error, match="block 1 of 1 MiB"):
+        with pytest.raises(fastft.Error, match="block 1 of 256 KiB"):
             loaded[-1]
 
 

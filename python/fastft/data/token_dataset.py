@@ -80,7 +80,7 @@ class TokenDataset(TokenConstructors, torch.utils.data.Dataset[dict[str, Any]]):
         num_truncated_characters: How many characters they lost; None where tokens were counted.
         num_dropped_rows: How many rows `fit` left out.
         num_split_rows: How many rows `fit` cut into pieces.
-        checksums: uint32 (blocks,): the CRC-32 of each MiB of ids that lie in a file. They are
+        checksums: uint32 (blocks,): the CRC-32 of each block of ids that lie in a file. They are
             compared when a block is first read; `vocab_size` was looked at when it was written.
 
     Raises:

@@ -2,8 +2,8 @@
 
 The arrays are written as streams, so that nothing of their size is ever in memory: each file begins
 with room for its header, which is filled in at the end. `manifest.json` holds the size of every
-file and a CRC-32 for every MiB of it. Opening compares the manifest, the sizes, and all arrays but
-the ids; a block of ids is compared when a row in it is first read.
+file and a CRC-32 for every 256 KiB of it. Opening compares the manifest, the sizes, and all arrays
+but the ids; a block of ids is compared when a row in it is first read.
 
 Invariant: nothing is mapped whose size is not the one that was written.
 """
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FORMAT = "fastft.TokenDataset.shards"
-VERSION = 1
+VERSION = 2
 MANIFEST = "manifest.json"
-BLOCK_BYTES = 2**20
+BLOCK_BYTES = 2**18
 """The bytes under one checksum, as in `rust/fastft-core/src/checked_blocks.rs`."""
 HEADER_BYTES = 4096
 """Where the values begin in each file: a page, so that they are aligned for any type."""
@@ -102,7 +102,7 @@ class Shards:
     Attributes:
         folder: The folder.
         arrays: The arrays by name; they cannot be written to.
-        ids_checksums: uint32 (blocks,): the CRC-32 of each MiB of the array that was not compared
+        ids_checksums: uint32 (blocks,): the CRC-32 of each block of the array that was not compared
             yet: `ids`, or none.
         metadata: What was written beside the arrays.
     """
@@ -221,7 +221,7 @@ def _require_checksums(folder: Path, name: str, array: NDArray[Any], checksums: 
         raise damaged(folder / MANIFEST, f"{len(checksums)} checksums for {name}")
     for number, (block, checksum) in enumerate(zip(blocks, checksums, strict=True)):
         if zlib.crc32(block) != checksum:
-            raise damaged(_file_of(folder, name), f"another block {number} of 1 MiB")
+            raise damaged(_file_of(folder, name), f"another block {number} of 256 KiB")
 
 
 def _blocks(array: NDArray[Any]) -> Iterator[memoryview]:

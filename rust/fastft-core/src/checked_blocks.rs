@@ -2,7 +2,8 @@
 //!
 //! Files live longer than the memory that wrote them: a bit that flipped on the disk would be another
 //! token, and nobody would notice. Checking all of a large file before the first batch would read
-//! all of it, so each block of 1 MiB is checked once, by the thread that first needs it.
+//! all of it, so each block of 256 KiB is checked once, by the thread that first needs it. A batch of
+//! rows in random order reads a block for each row: blocks of 1 MiB took it 4 times as long.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +13,7 @@ use crc32fast::Hasher;
 use crate::error::{Error, Result};
 
 /// The bytes of a block; the last one of an array may be shorter.
-pub const BLOCK_BYTES: usize = 1 << 20;
+pub const BLOCK_BYTES: usize = 1 << 18;
 
 /// Integers as they lie in a file: little endian.
 pub trait LittleEndian: Copy {

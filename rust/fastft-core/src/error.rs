@@ -77,7 +77,7 @@ pub enum Error {
     },
 
     /// A block of a mapped array is not what was written.
-    #[error("block {block} of 1 MiB is not what was written")]
+    #[error("block {block} of 256 KiB is not what was written")]
     DamagedBlock {
         /// Which block, counted from 0.
         block: usize,
