@@ -109,8 +109,8 @@ def build(name: str, train: str, seed: int = 0) -> Any:
         if weight.dim() > 1:
             torch.nn.init.normal_(weight, std=0.15)
     choose_trainable(model, train, [])
-    if name == "bart":  # defined after the layers, but it stands before them
-        model.model.decoder.layernorm_embedding.requires_grad_(False)
+    if name == "bart-whole":  # a weight that stands before the frozen layers
+        model.model.decoder.layernorm_embedding.requires_grad_(True)
     return model
 
 

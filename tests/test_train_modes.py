@@ -74,6 +74,16 @@ def test_of_an_encoder_and_a_decoder_the_last_layers_are_those_of_the_decoder():
     assert {name.split(".")[2] for name in names if ".block." in name} == {"1"}
 
 
+def test_what_a_decoder_applies_before_its_layers_stays_frozen():
+    config = transformers.BartConfig(
+        vocab_size=40, d_model=16, encoder_layers=1, decoder_layers=2, encoder_ffn_dim=32,
+        decoder_ffn_dim=32, encoder_attention_heads=2, decoder_attention_heads=2,
+    )  # fmt: skip
+    names = trained(transformers.BartForConditionalGeneration(config), "last:1")
+    assert names
+    assert all(name.startswith("model.decoder.layers.1.") for name in names)
+
+
 @pytest.mark.parametrize(
     ("model", "train", "words"),
     [

@@ -126,8 +126,16 @@ def _last_names(model: PreTrainedModel, number: int) -> set[str]:
     start = next(index for index, name in enumerate(names) if name.startswith(first))
     embedding = id(model.get_input_embeddings().weight)
     weights = dict(model.named_parameters())
-    # A tied output layer is the embedding, which every lower layer stands on: it stays frozen.
-    return {name for name in names[start:] if id(weights[name]) != embedding}
+    beside = f"{prefix.rpartition('.')[0]}."
+    # A tied output layer is the embedding, which every lower layer stands on: it stays frozen. So
+    # does what a stack applies before its layers and defines behind them: BART's
+    # `layernorm_embedding`, DeBERTa's `rel_embeddings`.
+    return {
+        name
+        for name in names[start:]
+        if id(weights[name]) != embedding
+        and not (name.startswith(beside) and "embed" in name.removeprefix(beside).split(".")[0])
+    }
 
 
 def _head_names(model: PreTrainedModel) -> set[str]:
