@@ -64,6 +64,8 @@ NOT_IN_FINETUNE = [
 ]  # fmt: skip
 
 WRONG_KINDS = [
+    ("generation_num_beams", 10**6), ("trackio_static_space_id", 5),
+    ("trackio_static_space_id", ["space"]),
     ("accelerator_config", 5), ("eval_strategy", False), ("eval_strategy", None),
     ("fsdp_config", 5), ("include_for_metrics", "loss"), ("include_num_input_tokens_seen", "some"),
     ("load_best_model_at_end", 1), ("log_level", "loud"), ("lr_scheduler_kwargs", 5),
@@ -74,6 +76,8 @@ WRONG_KINDS = [
 ]  # fmt: skip
 
 FINE = [
+    ("trackio_static_space_id", False), ("trackio_static_space_id", "me/space"),
+    ("generation_num_beams", 64),
     ("accelerator_config", AcceleratorConfig()), ("accelerator_config", {"split_batches": True}),
     ("bf16", "auto"), ("data_seed", None), ("deepspeed", "ds.json"), ("eval_steps", 0.1),
     ("fsdp", True), ("fsdp", "full_shard"), ("include_num_input_tokens_seen", True),

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 LARGEST_SEED = 2**32 - 1  # numpy's generator takes no more
 LARGEST_BATCH = 2**24  # an evaluation fills up the last batch, whatever the data holds
+LARGEST_BEAMS = 1024  # each takes a copy of the keys and values of all layers
 
 
 # Every number among the arguments. Values that can do nothing sensible are refused.
@@ -55,7 +56,7 @@ RULES: dict[str, Rule] = {
     "eval_delay": number(0),
     "eval_steps": or_none(steps(1)),
     "generation_max_length": or_none(whole(1)),
-    "generation_num_beams": or_none(whole(1)),
+    "generation_num_beams": or_none(whole(1, LARGEST_BEAMS)),
     "gradient_accumulation_steps": whole(1),
     "label_smoothing_factor": number(0, below=1),
     "learning_rate": number(0),
@@ -82,6 +83,7 @@ LOOSER_RULES: dict[str, Rule] = {
     "ddp_timeout": number(),
     "eval_delay": number(),
     "eval_steps": or_none(number()),
+    "generation_num_beams": or_none(whole(1)),
     "label_smoothing_factor": number(0, at_most=1),
     "logging_steps": number(),
     "max_grad_norm": number(-math.inf, at_most=math.inf),
@@ -225,9 +227,16 @@ def _check_choice(name: str, value: Any, choices: list[str]) -> None:
 
 
 def _kinds(field: dataclasses.Field[Any]) -> list[Any]:
-    is_union = isinstance(field.type, types.UnionType)
+    is_union = typing.get_origin(field.type) in (types.UnionType, typing.Union)
     parts = typing.get_args(field.type) if is_union else (field.type,)
-    return [typing.get_origin(part) or part for part in parts]
+    return [kind for part in parts for kind in _plain_kinds(part)]
+
+
+def _plain_kinds(part: Any) -> list[Any]:
+    origin = typing.get_origin(part)
+    if origin is typing.Literal:
+        return [type(value) for value in typing.get_args(part)]
+    return [origin or part]
 
 
 def _check_kind(field: dataclasses.Field[Any], value: Any) -> None:
