@@ -82,9 +82,11 @@ def finetune(
         dropout: Sets every dropout probability of the model.
         early_stopping: Ends the run after so many evaluations without a better validation loss.
         batching: "random" for the batches of the stock Trainer; "bucketed" puts rows of like length
-            together, "tokens" fills batches up to a budget: less padding, another order.
-        max_tokens: The budget of a batch for "tokens", padding included; about what a batch of the
-            batch size takes when None.
+            together, "tokens" fills batches up to a budget: less padding, another order. "packed"
+            lays rows end to end, without padding, where the task is "causal-lm", "chat" or
+            "masked-lm" and the model keeps them apart.
+        max_tokens: The budget of a batch for "tokens", padding included, and for "packed"; about
+            what a batch of the batch size takes when None.
         fuse_head: "auto" runs the loss without logits where these are large, True insists, False
             does not.
         padding_free: "auto" computes the real tokens of each batch only, on a CPU and where that

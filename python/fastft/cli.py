@@ -110,10 +110,11 @@ def train(
         int | None, typer.Option(help="Evaluations without improvement that end the run.")
     ] = None,
     batching: Annotated[
-        str | None, typer.Option(help="random, bucketed (by length) or tokens (by a budget).")
+        str | None,
+        typer.Option(help="random, bucketed (by length), tokens (by a budget) or packed."),
     ] = None,
     max_tokens: Annotated[
-        int | None, typer.Option(help="Tokens of a batch, for --batching tokens.")
+        int | None, typer.Option(help="Tokens of a batch, for --batching tokens or packed.")
     ] = None,
     fuse_head: Annotated[
         str | None, typer.Option(help="auto, true or false: the loss keeps no logits.")

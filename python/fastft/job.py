@@ -29,7 +29,12 @@ from fastft.preparation import Prepared, prepare, ready_tokenizer
 from fastft.resume_decision import decide_resume
 from fastft.tasks.preview import preview
 from fastft.training.arguments import TrainingArguments, build_arguments
-from fastft.training.batching import BATCHING_OPTIONS, check_batching, training_sampler
+from fastft.training.batching import (
+    BATCHING_OPTIONS,
+    check_batching,
+    check_packable,
+    training_sampler,
+)
 from fastft.training.best_model import check_metrics
 from fastft.training.first_process import from_first_process
 from fastft.training.frozen_settings import check_frozen_cache
@@ -40,6 +45,7 @@ from fastft.training.output import (
     check_writable,
     choose_output_dir,
 )
+from fastft.training.packed_training import check_rows_apart
 from fastft.training.padding_free import check_padding_free
 from fastft.training.plan import (
     DEFAULTS,
@@ -225,6 +231,7 @@ class Job:
     def _planned_batches(self, arguments: dict[str, Any]) -> int | None:
         """Counts the batches of an epoch that are planned by length; None for random ones."""
         batching, max_tokens = (self.request.options[name] for name in BATCHING_OPTIONS)
+        check_packable(batching, self.prepared.task)
         if batching == "random":
             return None
         dataset = self.prepared.datasets["train"]
@@ -278,6 +285,10 @@ class Job:
         self.training_arguments = self._build_arguments()
         for name, dataset in self.prepared.datasets.items():
             checks.check_token_ids(dataset, model, name)
+        if self.request.options["batching"] == "packed":
+            train = self.prepared.datasets["train"]
+            way = check_rows_apart(model, train, self.training_arguments)
+            self.console.detail(f"rows: packed, kept apart by {way}")
         self._go_on(decide_resume(self))
         needed = checks.checkpoint_bytes(model, arguments, self.plan["total_steps"])
         check_disk_space(self.output_dir, needed)

@@ -123,7 +123,8 @@ def _trainer(job: Job) -> tuple[Trainer, ProgressCallback]:
     )
     if trainer.explain_head().startswith("head: fused"):
         job.console.detail("the loss runs without logits")
-    job.console.detail(trainer.explain_padding().partition("\n")[0])
+    if trainer.batching != "packed":  # of packed rows the job has spoken
+        job.console.detail(trainer.explain_padding().partition("\n")[0])
     trainer.add_callback(TrainLossCallback(trainer))
     trainer.add_callback(ResumedStateCallback(trainer))
     return trainer, progress

@@ -157,10 +157,18 @@ def padded_batch(
     return batch
 
 
-def flattened_batch(tensors: dict[str, Any], rows: NDArray[np.int64]) -> FlattenedBatch:
-    """Gives a `FlattenedBatch` of tensors; position t predicts the label of t + 1."""
+def flattened_batch(
+    tensors: dict[str, Any], rows: NDArray[np.int64] | None, *, predicts_next: bool = True
+) -> FlattenedBatch:
+    """Gives a `FlattenedBatch` of tensors.
+
+    Args:
+        tensors: The tensors by name, `labels` among them.
+        rows: The rows that it was made of.
+        predicts_next: Whether position t predicts the label of t + 1, and not its own.
+    """
     batch = FlattenedBatch(tensors)
     batch.rows = rows
-    batch.predicts_next = True
+    batch.predicts_next = predicts_next
     batch._labels = tensors["labels"]
     return batch

@@ -58,6 +58,7 @@ class Task(ABC):
         options: The options of `finetune` that only this task takes, with their defaults.
         generates: Whether an evaluation generates text, as `Seq2SeqTrainer` does.
         drops_logits: Whether `preprocess_logits` keeps nothing of the logits.
+        packs: Whether rows may stand end to end in a batch: the loss is over tokens.
     """
 
     name: ClassVar[str]
@@ -67,6 +68,7 @@ class Task(ABC):
     options: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     generates: ClassVar[bool] = False
     drops_logits: ClassVar[bool] = False
+    packs: ClassVar[bool] = False
 
     # -- what is learnt ----------------------------------------------------------------------
 

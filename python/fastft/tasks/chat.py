@@ -66,6 +66,7 @@ class Chat(Task):
     auto_class: ClassVar[str] = "AutoModelForCausalLM"
     metric_names: ClassVar[tuple[str, ...]] = ("perplexity",)
     lower_is_better: ClassVar[tuple[str, ...]] = ("perplexity",)
+    packs: ClassVar[bool] = True
     options: ClassVar[Mapping[str, Any]] = MappingProxyType(
         {
             "messages": None,

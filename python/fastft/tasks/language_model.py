@@ -48,6 +48,7 @@ class LanguageModel(Task):
     metric_names: ClassVar[tuple[str, ...]] = ("perplexity",)
     lower_is_better: ClassVar[tuple[str, ...]] = ("perplexity",)
     drops_logits: ClassVar[bool] = True
+    packs: ClassVar[bool] = True
     options: ClassVar[Mapping[str, Any]] = MappingProxyType(
         {"documents": "auto", "join_documents": "auto"}
     )

@@ -12,12 +12,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from fastft.data.token_dataset import TokenDataset
+    from fastft.tasks.base import Task
 
 BATCHING_OPTIONS = ("batching", "max_tokens")
 """The arguments of `finetune` that this module is about."""
 
-BATCHINGS = ("random", "bucketed", "tokens")
-"""What `batching=` may be; "packed" is for loops with a model that keeps packed rows apart."""
+BATCHINGS = ("random", "bucketed", "tokens", "packed")
+"""What `batching=` may be."""
+BY_TOKENS = ("tokens", "packed")
+"""Those whose batches are filled up to a budget of tokens."""
 
 
 def check_batching(batching: Any, max_tokens: Any) -> None:
@@ -26,15 +29,6 @@ def check_batching(batching: Any, max_tokens: Any) -> None:
     Raises:
         ConfigurationError: There is no such batching, or the two do not fit together.
     """
-    if batching == "packed":
-        raise ConfigurationError(
-            "packed rows see each other in the attention of most models",
-            place="argument batching",
-            found="'packed'",
-            expected=" or ".join(map(repr, BATCHINGS)),
-            fix='pass batching="tokens"; for a model that keeps packed rows apart, write a loop '
-            'with fastft.BatchSampler(dataset, "packed") and DataCollatorWithFlattening',
-        )
     if batching not in BATCHINGS:
         close = nearest(str(batching), BATCHINGS, count=1)
         raise ConfigurationError(
@@ -45,7 +39,7 @@ def check_batching(batching: Any, max_tokens: Any) -> None:
             fix=f"pass batching={(close or BATCHINGS[:1])[0]!r}",
         )
     is_count = isinstance(max_tokens, int) and not isinstance(max_tokens, bool) and max_tokens > 0
-    if max_tokens is not None and not (is_count and batching == "tokens"):
+    if max_tokens is not None and not (is_count and batching in BY_TOKENS):
         raise ConfigurationError(
             "max_tokens is a number of at least 1, for batches by a budget of tokens",
             place="argument max_tokens",
@@ -54,15 +48,32 @@ def check_batching(batching: Any, max_tokens: Any) -> None:
         )
 
 
+def check_packable(batching: str, task: Task) -> None:
+    """Looks whether the rows of a task can be packed.
+
+    Raises:
+        ConfigurationError: They cannot.
+    """
+    if batching != "packed" or task.packs:
+        return
+    raise ConfigurationError(
+        f"the rows of the task {task.name} cannot be packed",
+        place="argument batching",
+        found="'packed'",
+        expected="the task causal-lm, chat or masked-lm, whose loss is over tokens",
+        fix='pass batching="tokens"',
+    )
+
+
 def settled_max_tokens(
     dataset: TokenDataset, batching: str, max_tokens: int | None, batch_size: int
 ) -> int | None:
-    """Gives the budget of a batch, padding included; None where there is none.
+    """Gives the budget of a batch, padding included where there is any; None without a budget.
 
     When none was given it is what `batch_size` rows of mean length take, so that a batch has about
     as many rows as was asked for; at least the longest row.
     """
-    if batching != "tokens" or max_tokens is not None or not len(dataset):
+    if batching not in BY_TOKENS or max_tokens is not None or not len(dataset):
         return max_tokens
     mean = math.ceil(batch_size * float(dataset.lengths.mean()))
     return max(mean, int(dataset.lengths.max()), 1)
@@ -79,8 +90,8 @@ def training_sampler(
 
     Args:
         dataset: The rows.
-        batching: "bucketed" or "tokens".
-        max_tokens: The budget of a batch, for "tokens".
+        batching: "bucketed", "tokens" or "packed".
+        max_tokens: The budget of a batch, for "tokens" and "packed".
         arguments: Training arguments. A batch has `per_device_train_batch_size` rows, or a budget
             that follows from it; the batches fill whole steps on all ranks. Those that are missing
             are earlier ones, repeated without weight; with `dataloader_drop_last` the last batches

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from fastft.data.collator import DataCollatorWithPadding, FixedWidthCollator
+from fastft.data.flattening_collator import DataCollatorWithFlattening
 from fastft.data.language_modeling_collator import DataCollatorForLanguageModeling
+from fastft.data.packed_collator import PackedMaskingCollator
 from fastft.data.seq2seq_collator import DataCollatorForSeq2Seq
 from fastft.data.token_classification_collator import DataCollatorForTokenClassification
 from fastft.errors import ConfigurationError
@@ -69,6 +71,8 @@ def why_not_by_collator(collator: Any) -> str | None:
         return "random tokens are masked in every epoch" if collator.mlm else None
     if kind.__name__ == "AugmentingCollator":
         return "augment changes tokens in every epoch"
+    if kind in (DataCollatorWithFlattening, PackedMaskingCollator):
+        return "rows are packed, each time with others"
     if kind is DataCollatorForSeq2Seq and collator.tokenizer.padding_side != "right":
         return "the tokenizer pads labels on the left"
     known = (

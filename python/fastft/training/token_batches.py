@@ -11,17 +11,21 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 import torch
+from transformers.trainer_utils import unwrap_peft_model
 
 from fastft.data.augmentation import AugmentingCollator, read_augmentation
 from fastft.data.batch import Batch, FlattenedBatch
 from fastft.data.batch_sampler import BatchSampler
 from fastft.data.collator import DataCollatorWithPadding
 from fastft.data.dataloader import DataLoader
+from fastft.data.packed_collator import packed_collator
 from fastft.data.token_dataset import TokenDataset
 from fastft.errors import ConfigurationError
+from fastft.modeling.padding_free.packed_rows import first_position
 from fastft.training.batching import check_batching, training_sampler
 from fastft.training.division import DivisionCallback
 from fastft.training.evaluation_order import EvaluationOrderMixin
+from fastft.training.loss_scale import predicts_next_token
 from fastft.training.weightless import WeighingCollator
 
 if TYPE_CHECKING:
@@ -37,10 +41,11 @@ class TokenBatchesMixin(EvaluationOrderMixin):
 
     Args:
         *args: Arguments of the stock class.
-        batching: "random", "bucketed" (rows of like length together) or "tokens" (a batch is filled
-            up to a budget of tokens).
-        max_tokens: The budget for "tokens", padding included; what a batch of mean length takes
-            when None.
+        batching: "random", "bucketed" (rows of like length together), "tokens" (a batch is filled
+            up to a budget of tokens) or "packed" (the same, rows end to end without padding; for
+            language models, masked ones too).
+        max_tokens: The budget for "tokens", padding included, and for "packed"; what a batch of
+            mean length takes when None.
         augment: "delete", "swap" or "mask", or a dict of shares, for the training rows of a
             `TokenDataset`; needs `processing_class`. None changes nothing.
         **kwargs: Arguments of the stock class.
@@ -140,15 +145,25 @@ class TokenBatchesMixin(EvaluationOrderMixin):
 
     def _collator(self, is_training: bool) -> Any:
         """Gives the collator; an evaluation gets one whose random masks never change."""
-        collator = self._token_collator()
-        if is_training:
-            if self.augment is not None:
-                hf = self.processing_class
-                collator = AugmentingCollator(collator, self.augment, hf, self.args.seed)
-            self._training_collator = collator
-            return collator
-        fixed = getattr(collator, "for_evaluation", None)
-        return collator if fixed is None else fixed()
+        if not is_training:
+            collator = self._token_collator()
+            fixed = getattr(collator, "for_evaluation", None)
+            return collator if fixed is None else fixed()
+        collator = self._packed_collator() if self.batching == "packed" else self._token_collator()
+        if self.augment is not None:
+            hf = self.processing_class
+            collator = AugmentingCollator(collator, self.augment, hf, self.args.seed)
+        self._training_collator = collator
+        return collator
+
+    def _packed_collator(self) -> Any:
+        """Gives what lays the rows of training end to end."""
+        model = unwrap_peft_model(self.model)
+        return packed_collator(
+            self.data_collator,
+            is_causal=predicts_next_token(model),
+            first_position=first_position(model),
+        )
 
     def _batch_collator(self, collator: Any, dataset: TokenDataset) -> Any:
         """Gives what makes the batches of a data set: the collator, unless a mixin adds to it."""

@@ -14,18 +14,25 @@ from fastft.modeling.half_precision import safe_precision
 from fastft.training.exact_loss import ExactLossMixin
 from fastft.training.frozen_layers import FrozenLayersMixin
 from fastft.training.fused_loss import FusedLossMixin
+from fastft.training.packed_training import PackedTrainingMixin
 from fastft.training.padding_free import PaddingFreeMixin
 from fastft.training.timing import Timing
 from fastft.training.token_batches import TokenBatchesMixin
 
 
 class TrainerMixin(
-    FrozenLayersMixin, PaddingFreeMixin, FusedLossMixin, ExactLossMixin, TokenBatchesMixin
+    FrozenLayersMixin,
+    PackedTrainingMixin,
+    PaddingFreeMixin,
+    FusedLossMixin,
+    ExactLossMixin,
+    TokenBatchesMixin,
 ):
     """What fastft adds to a transformers Trainer.
 
     *Batches.* A `TokenDataset` is drawn in the order of the stock Trainer, for the same seed, and
-    collated in Rust. Any other dataset takes transformers' own path.
+    collated in Rust. Any other dataset takes transformers' own path. With `batching="packed"`
+    rows stand end to end in a batch; a model that would mix them is refused.
 
     *Loss.* The loss of an optimizer step is the mean over its labels, however the step is split
     over accumulation and ranks. A loss that is NaN or infinite stops the run.

@@ -1,0 +1,282 @@
+"""`batching="packed"`: rows end to end in a batch, and the run is that of the padded rows."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+
+import fastft
+from fastft.data.packed_collator import PackedMaskingCollator
+from fastft.errors import ConfigurationError
+from fastft.modeling.padding_free.model import is_padding_free
+from fastft.modeling.padding_free.packed_rows import (
+    BY_MASK,
+    BY_ROWS,
+    first_position,
+    way_to_keep_apart,
+)
+from fastft.training.frozen_settings import why_not_by_collator
+from tests import padding_free_models as zoo
+from tests.packed_trainers import MAX_TOKENS, Padded, collator, rows, trainer
+from tests.tiny import save_tiny_bert, sentences, tiny_tokenizer
+from tests.tiny_lm import save_tiny_gpt2, save_tiny_mlm, stories, tiny_bert_mlm, tiny_gpt2
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+IDS = np.arange(5, 45)
+
+
+# -- what keeps rows apart ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", zoo.DECODERS)
+def test_decoders_keep_packed_rows_apart_in_both_ways(family: str) -> None:
+    model = zoo.model(family, "causal")
+    before = torch.get_rng_state()
+    for way in (BY_ROWS, BY_MASK):
+        assert way_to_keep_apart(model, IDS, ways=(way,)) == way
+    assert model.training and not is_padding_free(model)
+    assert before.equal(torch.get_rng_state())
+
+
+@pytest.mark.parametrize("family", zoo.ENCODERS)
+def test_encoders_do_so_by_attention_within_rows_alone(family: str) -> None:
+    model = zoo.model(family, "masked")
+    assert way_to_keep_apart(model, IDS) == BY_ROWS
+    with pytest.raises(ConfigurationError, match="a row changes with its neighbours"):
+        way_to_keep_apart(model, IDS, ways=(BY_MASK,))
+    starts_behind_padding = family in ("roberta", "xlm-roberta", "camembert")
+    assert first_position(model) == int(starts_behind_padding)
+    model.set_attn_implementation("eager")
+    with pytest.raises(
+        ConfigurationError, match=r"(?s)its attention is 'eager'.*batching=\"tokens"
+    ):
+        way_to_keep_apart(model, IDS)
+
+
+@pytest.mark.parametrize("kind", ["Bloom", "Mamba", "RecurrentGemma"])
+def test_models_that_mix_packed_rows_are_refused(kind: str) -> None:
+    """Attention with a bias by distance, a state that runs on, and both with windows."""
+    sizes = {"vocab_size": 60, "hidden_size": 16, "num_hidden_layers": 2, "n_head": 2}
+    more = {"num_attention_heads": 2, "intermediate_size": 32, "lru_width": 16}
+    more = more if kind == "RecurrentGemma" else {}
+    config = getattr(transformers, f"{kind}Config")(**sizes, **more, pad_token_id=0)
+    model = transformers.AutoModelForCausalLM.from_config(config)
+    for parameter in model.parameters():
+        if parameter.dim() > 1:
+            torch.nn.init.normal_(parameter, std=0.2)
+    with pytest.raises(ConfigurationError, match="packed rows would see each other"):
+        way_to_keep_apart(model, IDS)
+
+
+def test_keys_that_are_kept_would_hide_the_rows(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="a row changes with its neighbours"):
+        trainer("llama", tmp_path, training={"use_cache": True}).train()
+
+
+# -- the run -------------------------------------------------------------------------------------
+
+
+def assert_alike(packed: Any, padded: Any) -> None:
+    assert packed.rows == padded.rows
+    assert len(packed.losses) == 6
+    np.testing.assert_allclose(packed.losses, padded.losses, rtol=1e-5)
+    for ours, theirs in zip(packed.gradients, padded.gradients, strict=True):
+        largest = max(float(one.abs().max()) for one in theirs.values())
+        for name, one in theirs.items():
+            assert float((ours[name] - one).abs().max()) <= 1e-5 * largest, name
+
+
+@pytest.mark.parametrize(
+    ("name", "padding_free"),
+    [
+        ("gpt2", False),
+        ("bert", "auto"),
+        *(
+            pytest.param(*one, marks=pytest.mark.slow)
+            for one in (
+                *(("gpt2", "auto"), ("llama", "auto"), ("llama", False)),
+                *(("chat", "auto"), ("chat", False), ("bert", False)),
+            )
+        ),
+    ],
+)
+def test_a_packed_run_has_the_losses_and_gradients_of_the_padded_one(
+    name: str, padding_free: Any, tmp_path: Path
+) -> None:
+    training = {"gradient_accumulation_steps": 2, "learning_rate": 1e-4}
+    packed = trainer(name, tmp_path, training=training, padding_free=padding_free)
+    padded = trainer(name, tmp_path, Padded, training=training, padding_free=False)
+    for one in (packed, padded):
+        one.train()
+    assert_alike(packed, padded)
+    assert all(shape[0] == 1 and shape[1] <= MAX_TOKENS for shape in packed.shapes)
+    assert any(shape[0] > 1 for shape in padded.shapes)
+    by_mask = padding_free is False and name != "bert"
+    said = packed.explain_padding()
+    assert said.startswith(f"rows: packed, kept apart by {BY_MASK if by_mask else BY_ROWS}\n")
+    assert not is_padding_free(packed.model)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["llama", "bert"])
+def test_a_fused_head_goes_with_it(name: str, tmp_path: Path) -> None:
+    packed = trainer(name, tmp_path, fuse_head=True)
+    padded = trainer(name, tmp_path, Padded, fuse_head=False, padding_free=False)
+    for one in (packed, padded):
+        one.train()
+    assert packed.explain_head().startswith("head: fused")
+    np.testing.assert_allclose(packed.losses, padded.losses, rtol=2e-5)
+
+
+@pytest.mark.slow
+def test_every_row_counts_once_an_epoch_in_an_order_of_its_own(tmp_path: Path) -> None:
+    training = {"num_train_epochs": 3, "max_steps": -1, "gradient_accumulation_steps": 4}
+    ours = trainer("gpt2", tmp_path, training=training)
+    ours.train()
+    size = len(ours.rows) // 3
+    epochs = [ours.rows[start : start + size] for start in range(0, 3 * size, size)]
+    assert len(ours.rows) == 3 * size
+    assert any(not has_weight for _, has_weight in ours.rows)
+    for epoch in epochs:
+        counted = [row for batch, has_weight in epoch if has_weight for row in batch]
+        assert sorted(counted) == list(range(37))
+    assert len({str(epoch) for epoch in epochs}) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["gpt2", "bert"])
+def test_a_run_that_is_stopped_goes_on_with_the_same_tokens(name: str, tmp_path: Path) -> None:
+    training = {"max_steps": -1, "num_train_epochs": 2, "logging_steps": 1}
+    saving = {**training, "save_strategy": "steps", "save_steps": 4}
+    whole = trainer(name, tmp_path / "whole", training=saving)
+    whole.train()
+    stops = sorted((tmp_path / "whole").glob("checkpoint-*"), key=lambda path: int(path.name[11:]))
+    for stop in (stops[0], stops[-2]):
+        rest = trainer(name, tmp_path / "rest", training=training)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            rest.train(resume_from_checkpoint=str(stop))
+        done = int(stop.name[11:])
+        assert rest.rows == whole.rows[done:]
+        assert rest.tokens == whole.tokens[done:]
+        assert rest.losses[-3:] == pytest.approx(whole.losses[-3:], rel=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["gpt2", "chat", "bert"])
+def test_an_evaluation_and_a_prediction_pad_as_ever(name: str, tmp_path: Path) -> None:
+    data = rows(name, 11)
+    packed = trainer(name, tmp_path, eval_dataset=data)
+    plain = trainer(name, tmp_path, eval_dataset=data, batching="random", max_tokens=None)
+    plain.model.load_state_dict(packed.model.state_dict())
+    expected = plain.evaluate()["eval_loss"]
+    assert packed.evaluate()["eval_loss"] == expected
+    first, second = (one.predict(data).predictions for one in (packed, plain))
+    np.testing.assert_array_equal(first, second)
+    packed.train()
+    assert packed.evaluate()["eval_loss"] != expected
+
+
+@pytest.mark.slow
+def test_rows_above_the_budget_are_named_or_cut_by_the_policy_of_the_caller(tmp_path: Path) -> None:
+    data = rows("gpt2")
+    with pytest.raises(ConfigurationError, match="a row is longer than max_tokens"):
+        trainer("gpt2", tmp_path, max_tokens=10).train()
+    for policy in ("split", "truncate", "drop"):
+        fitted = data.fit(10, overlong=policy)
+        ours = trainer("gpt2", tmp_path, train_dataset=fitted, max_tokens=10)
+        ours.train()
+        assert max(shape[1] for shape in ours.shapes) <= 10
+
+
+def test_random_masks_are_those_of_the_padded_rows() -> None:
+    data, inner = rows("bert"), collator("bert")
+    packed = PackedMaskingCollator(inner, first_position=2)
+    for epoch in (0, 1):
+        packed.set_epoch(epoch)
+        features = data.__getitems__([4, 0, 9])
+        padded = inner(features)
+        flat = packed(features)
+        real = padded["attention_mask"].bool()
+        for key in ("input_ids", "labels"):
+            assert flat[key].tolist() == [padded[key][real].tolist()]
+        lengths = real.sum(1).tolist()
+        places = [place for length in lengths for place in range(2, 2 + length)]
+        assert flat["position_ids"].tolist() == [places]
+        assert flat.rows.tolist() == [4, 0, 9]
+        assert flat.num_loss_tokens == padded.num_loss_tokens
+        assert "attention_mask" not in flat
+
+
+@pytest.mark.slow
+def test_augmented_rows_are_packed_too(tmp_path: Path) -> None:
+    ours = trainer("bert", tmp_path, augment={"delete": 0.5}, processing_class=tiny_tokenizer())
+    plain = trainer("bert", tmp_path)
+    for one in (ours, plain):
+        one.train()
+    assert sum(shape[1] for shape in ours.shapes) < sum(shape[1] for shape in plain.shapes)
+
+
+# -- what is refused -----------------------------------------------------------------------------
+
+
+def test_batches_whose_labels_are_not_of_tokens_are_refused(tmp_path: Path) -> None:
+    for name, collate in (
+        ("gpt2", fastft.DataCollatorWithPadding(tiny_tokenizer())),
+        ("gpt2", fastft.DataCollatorForLanguageModeling(tiny_tokenizer())),
+        ("bert", fastft.DataCollatorForTokenClassification(tiny_tokenizer())),
+    ):
+        refused = trainer(name, tmp_path, data_collator=collate)
+        with pytest.raises(ConfigurationError, match="rows of such batches cannot be packed"):
+            refused.train()
+
+
+def test_other_data_and_other_models_are_refused_before_the_first_step(tmp_path: Path) -> None:
+    plain = [{"input_ids": [5, 6, 7], "labels": [5, 6, 7]}] * 4
+    with pytest.raises(ConfigurationError, match="only a TokenDataset can be packed"):
+        trainer("gpt2", tmp_path, train_dataset=plain).train()
+    eager = tiny_bert_mlm()
+    eager.set_attn_implementation("eager")
+    refused = trainer("bert", tmp_path, model=eager)
+    with pytest.raises(ConfigurationError, match="packed rows would see each other"):
+        refused.train()
+    assert not refused.rows
+
+
+def test_states_of_frozen_layers_are_not_kept_of_packed_rows(tmp_path: Path) -> None:
+    ours = trainer("gpt2", tmp_path)
+    assert "rows are packed" in str(why_not_by_collator(ours._collator(True)))
+
+
+# -- finetune ------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["causal-lm", "masked-lm"])
+def test_finetune_packs_the_rows_of_language_models(task: str, tmp_path: Path) -> None:
+    save = save_tiny_gpt2 if task == "causal-lm" else save_tiny_mlm
+    data = {"text": stories(40)}
+    result = fastft.finetune(
+        save(tmp_path / "model"), data, task=task, batching="packed", max_tokens=64,
+        join_documents=False, max_length=32, num_train_epochs=2, output_dir=tmp_path / "run",
+        quiet=True,
+    )  # fmt: skip
+    assert result.plan["total_steps"] == max(entry["step"] for entry in result.history)
+    assert result.trainer.explain_padding().startswith(f"rows: packed, kept apart by {BY_ROWS}")
+    assert "batching: packed" in (tmp_path / "run" / "run.yaml").read_text()
+    assert np.isfinite(result.metrics["eval_loss"])
+
+
+def test_other_tasks_say_which_can(tmp_path: Path) -> None:
+    model = save_tiny_bert(tmp_path / "model")
+    with pytest.raises(ConfigurationError, match=r"(?s)task text-classification.*causal-lm, chat"):
+        fastft.check(model, sentences(20), batching="packed", quiet=True)
+    model = tiny_gpt2(attn_implementation="eager")
+    assert way_to_keep_apart(model, IDS) == BY_MASK
