@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -8,11 +10,18 @@ from fastft.data.augmentation import AugmentingCollator, read_augmentation
 from fastft.data.collator import DataCollatorWithPadding
 from fastft.data.flattening_collator import DataCollatorWithFlattening
 from fastft.data.language_modeling_collator import DataCollatorForLanguageModeling
+from fastft.data.packed_collator import PackedMaskingCollator
 from fastft.data.ragged_column import RaggedColumn
+from fastft.data.seq2seq_collator import DataCollatorForSeq2Seq
+from fastft.data.sources import open_source
 from fastft.data.token_classification_collator import DataCollatorForTokenClassification
 from fastft.data.token_dataset import TokenDataset
+from fastft.data.tokenizer import Tokenizer
 from fastft.errors import ArgumentError, ConfigurationError
+from fastft.tasks.registry import task_class, task_options
 from tests.tiny import sentences, tiny_model, tiny_tokenizer
+from tests.tiny_lm import tiny_gpt2
+from tests.tiny_seq2seq import shouts, t5_tokenizer, tiny_t5
 
 HF = tiny_tokenizer()
 TEXTS = [text for text, _ in sentences(60)]
@@ -141,6 +150,101 @@ def test_every_collator_can_be_augmented(inner):
     assert (
         together["input_ids"].tolist() != inner(plain.__getitems__([17, 3]))["input_ids"].tolist()
     )
+
+
+@pytest.mark.parametrize("way", [lambda inner: inner, lambda inner: PackedMaskingCollator(inner)])
+def test_random_masks_follow_the_epoch_and_stay_in_evaluations(way):
+    inner = DataCollatorForLanguageModeling(HF, seed=4)
+    plain = TokenDataset(DATASET.ids, DATASET.row_offsets)
+    collate = AugmentingCollator(way(inner), {"mask": 1e-9}, HF, 1)
+    found = []
+    for epoch in (0, 1):
+        collate.set_epoch(epoch)
+        inner.set_epoch(epoch)
+        features = plain.__getitems__([17, 3, 20, 30])
+        found.append(collate(features)["labels"].tolist())
+        assert found[-1] == way(inner)(features)["labels"].tolist()
+    assert found[0] != found[1]
+    fixed, expected = (one(features) for one in (collate.for_evaluation(), inner.for_evaluation()))
+    assert fixed["labels"].tolist() == expected["labels"].tolist()
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    """Sources behind a prefix of two tokens, and targets."""
+    hf = t5_tokenizer()
+    sources, targets = zip(*shouts(20), strict=True)
+    labels = RaggedColumn.from_rows([hf(text)["input_ids"] for text in targets])
+    texts = [f"the : {text}" for text in sources]
+    return hf, TokenDataset.from_texts(texts, hf, columns={"labels": labels})
+
+
+def test_of_an_encoder_and_decoder_the_source_is_changed_alone(pairs):
+    hf, dataset = pairs
+    inner = DataCollatorForSeq2Seq(hf)
+    collate = AugmentingCollator(
+        inner, {"delete": 0.5, "swap": 0.3}, hf, 1, apart=("labels",), num_kept=2
+    )
+    rows = list(range(20))
+    changed, plain = (one(dataset.__getitems__(rows)) for one in (collate, inner))
+    assert changed["labels"].tolist() == plain["labels"].tolist()
+    assert changed["attention_mask"].sum() < plain["attention_mask"].sum()
+    assert changed["input_ids"][:, :2].tolist() == plain["input_ids"][:, :2].tolist()
+    assert changed.rows.tolist() == rows
+    with pytest.raises(ConfigurationError, match="column 'labels'"):
+        AugmentingCollator(inner, {"delete": 0.5}, hf, 1)(dataset.__getitems__(rows))
+
+
+def test_a_trainer_changes_sources_and_refuses_models_that_write_on(pairs, tmp_path):
+    hf, dataset = pairs
+    arguments = fastft.Seq2SeqTrainingArguments(str(tmp_path), use_cpu=True, report_to="none")
+    options = {"train_dataset": dataset, "processing_class": hf, "augment": {"delete": 0.5}}
+    trainer = fastft.Seq2SeqTrainer(tiny_t5(), arguments, **options)
+    rows = [int(batch["attention_mask"].sum()) for batch in trainer.get_train_dataloader()]
+    assert sum(rows) < dataset.lengths.sum()
+    refused = fastft.Trainer(tiny_gpt2(), arguments, **options)
+    with pytest.raises(ConfigurationError, match="would learn to write the changed texts"):
+        refused.get_train_dataloader()
+
+
+@pytest.mark.parametrize("task", ["seq2seq", "masked-lm", "regression", "labels", "pairs"])
+def test_tasks_whose_labels_stay_right_take_it(task, tmp_path):
+    split = {"x": [f"{text} {text}" for text, _ in sentences(40)], "y": [0.5, 1.5] * 20}
+    split |= {"a": [0, 1] * 20, "b": [1, 0] * 20, "z": list(split["x"][::-1])}
+    given = {
+        "seq2seq": {"source": "x", "target": "z", "prefix": "the : "},
+        "masked-lm": {"text": "x"},
+        "regression": {"text": "x", "label": "y", "problem_type": "regression"},
+        "labels": {"text": "x", "label": ["a", "b"]},
+        "pairs": {"text": "x", "pair": "z", "label": "a"},
+    }[task]
+    name = task if task in ("seq2seq", "masked-lm") else "text-classification"
+    source, kind = open_source(split), task_class(name)
+    hf = t5_tokenizer() if task == "seq2seq" else HF
+    defaults = {"text": None, "pair": None, "label": None, "label_names": None, **kind.options}
+    options = {**defaults, **given, "augment": {"delete": 0.4}}
+    made = kind.from_source(source, options)
+    made = kind.from_state(json.loads(json.dumps(made.state())))  # as another rank gets it
+    dataset = made.data(source.splits["train"], Tokenizer.from_hf(hf), 64).dataset
+    rows = dataset.__getitems__(list(range(10)))
+    collate = made.collator(hf, None, 3)
+    changed, plain = collate(rows), collate.collator(rows)
+    assert changed["attention_mask"].sum() < plain["attention_mask"].sum()
+    if name != "masked-lm":
+        assert changed["labels"].equal(plain["labels"])
+
+
+@pytest.mark.parametrize(
+    ("task", "reason"),
+    [
+        ("question-answering", "answers are places of tokens"),
+        ("causal-lm", "would learn to write the changed texts"),
+        ("chat", "would learn to write the changed replies"),
+    ],
+)
+def test_tasks_whose_labels_would_break_say_why_not(task, reason):
+    with pytest.raises(ArgumentError, match=rf"(?s)augment is no option.*{reason}.*'seq2seq'"):
+        task_options(task, {"augment": "mask"})
 
 
 def test_one_argument_augments_the_training_rows(tmp_path, tiny_bert):

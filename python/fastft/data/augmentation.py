@@ -30,6 +30,12 @@ PLACES = ("start_positions", "end_positions")
 DEFAULT_SHARE = 0.1
 
 
+def given_augmentation(options: Mapping[str, Any]) -> dict[str, float] | None:
+    """Reads the option `augment` of a task as `read_augmentation` does; None without one."""
+    given = options.get("augment")
+    return None if given is None else read_augmentation(given)
+
+
 def read_augmentation(given: Any) -> dict[str, float]:
     """Reads the argument `augment=`.
 
@@ -68,6 +74,10 @@ class AugmentingCollator:
         shares: The share of tokens that is left out, swapped with the next one, masked.
         tokenizer: Knows the special tokens, which stay, and the mask token.
         seed: The seed of the run.
+        epoch: The epoch that the changes depend on.
+        apart: Columns of sequences that say nothing about places of tokens: the labels of a
+            decoder, which stay as they are.
+        num_kept: The first words of every row that stay, such as an instruction before it.
 
     Raises:
         ConfigurationError: Tokens should be masked and there is no mask token; or, when called, a
@@ -79,6 +89,8 @@ class AugmentingCollator:
     tokenizer: Any
     seed: int
     epoch: int = 0
+    apart: tuple[str, ...] = ()
+    num_kept: int = 0
 
     def __post_init__(self) -> None:
         if "mask" in self.shares and self.tokenizer.mask_token_id is None:
@@ -88,12 +100,16 @@ class AugmentingCollator:
             )
 
     def set_epoch(self, epoch: int) -> None:
-        """Sets the epoch that the changes depend on."""
+        """Sets the epoch that the changes depend on, and random masks where there are any."""
         self.epoch = epoch
+        set_epoch = getattr(self.collator, "set_epoch", None)
+        if set_epoch is not None:
+            set_epoch(epoch)
 
     def for_evaluation(self) -> Any:
         """Gives the collator that changes nothing."""
-        return self.collator
+        fixed = getattr(self.collator, "for_evaluation", None)
+        return self.collator if fixed is None else fixed()
 
     def __call__(self, features: Any) -> Any:
         """Makes a batch; only rows of a `TokenDataset` that nobody looked at are changed."""
@@ -110,7 +126,7 @@ class AugmentingCollator:
         Raises:
             ConfigurationError: A column speaks of tokens by their place, which changes.
         """
-        columns = _columns_of_rows(dataset)
+        columns = _columns_of_rows(dataset, rows, self.apart)
         parts = [self._row(dataset, int(row)) for row in rows]
         offsets = np.zeros(len(parts) + 1, np.uint64)
         np.cumsum([len(ids) for ids, _ in parts], out=offsets[1:])
@@ -119,7 +135,7 @@ class AugmentingCollator:
             np.concatenate([ids for ids, _ in parts]),
             offsets,
             TypeIds(flat=type_ids) if "token_type_ids" in dataset.model_inputs else None,
-            columns={name: column[rows] for name, column in columns.items()},
+            columns=columns,
             model_inputs=dataset.model_inputs,
             vocab_size=dataset.vocab_size,
         )
@@ -128,7 +144,7 @@ class AugmentingCollator:
         start, end = int(dataset.row_offsets[row]), int(dataset.row_offsets[row + 1])
         ids = dataset.ids[start:end].copy()
         types = np.asarray(dataset.type_ids.row(row, start, end))
-        words = np.flatnonzero(~np.isin(ids, self.tokenizer.all_special_ids))
+        words = np.flatnonzero(~np.isin(ids, self.tokenizer.all_special_ids))[self.num_kept :]
         random_bits = counter_random.bits(self.seed, self.epoch, np.full(len(words), row), words)
         chosen = {}
         for kind in KINDS:  # each kind draws anew
@@ -143,11 +159,14 @@ class AugmentingCollator:
         return ids[kept], types[kept]
 
 
-def _columns_of_rows(dataset: TokenDataset) -> dict[str, NDArray[Any]]:
-    """The columns, all of which say something about a row as a whole."""
-    columns: dict[str, NDArray[Any]] = {}
+def _columns_of_rows(
+    dataset: TokenDataset, rows: NDArray[np.int64], apart: tuple[str, ...]
+) -> dict[str, Any]:
+    """Some rows of the columns, all of which say something about a row as a whole."""
+    columns: dict[str, Any] = {}
     for name, column in dataset.columns.items():
-        if isinstance(column, RaggedColumn) or name in PLACES:
+        is_ragged = isinstance(column, RaggedColumn)
+        if (is_ragged and name not in apart) or name in PLACES:
             raise ConfigurationError(
                 "augment cannot be used: it moves tokens, and a column speaks of them by place",
                 place=f"column {name!r}",
@@ -155,7 +174,8 @@ def _columns_of_rows(dataset: TokenDataset) -> dict[str, NDArray[Any]]:
                 expected="columns that say something about a row as a whole",
                 fix="leave augment out",
             )
-        columns[name] = column
+        picked = RaggedColumn.from_rows(column[row] for row in rows) if is_ragged else column[rows]
+        columns[name] = picked
     return columns
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from fastft.data.augmentation import AugmentingCollator
 from fastft.data.batch import FlattenedBatch, flattened_batch
 from fastft.data.flattening_collator import DataCollatorWithFlattening
 from fastft.data.language_modeling_collator import DataCollatorForLanguageModeling
@@ -75,6 +76,11 @@ def packed_collator(collator: Any, *, is_causal: bool, first_position: int = 0) 
     """
     if isinstance(collator, DataCollatorWithFlattening):
         return collator
+    if isinstance(collator, AugmentingCollator):
+        inner = packed_collator(
+            collator.collator, is_causal=is_causal, first_position=first_position
+        )
+        return replace(collator, collator=inner)
     is_masked = isinstance(collator, DataCollatorForLanguageModeling) and collator.mlm
     if is_masked and not is_causal:
         return PackedMaskingCollator(collator, first_position)

@@ -56,6 +56,7 @@ class Task(ABC):
         metric_names: The figures of an evaluation beside its loss.
         lower_is_better: Those of them of which less is better.
         options: The options of `finetune` that only this task takes, with their defaults.
+        why_not_options: Why the task refuses options that others take, by the option.
         generates: Whether an evaluation generates text, as `Seq2SeqTrainer` does.
         drops_logits: Whether `preprocess_logits` keeps nothing of the logits.
         packs: Whether rows may stand end to end in a batch: the loss is over tokens.
@@ -66,6 +67,7 @@ class Task(ABC):
     metric_names: ClassVar[tuple[str, ...]]
     lower_is_better: ClassVar[tuple[str, ...]] = ()
     options: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    why_not_options: ClassVar[Mapping[str, str]] = MappingProxyType({})
     generates: ClassVar[bool] = False
     drops_logits: ClassVar[bool] = False
     packs: ClassVar[bool] = False

@@ -40,6 +40,9 @@ class CausalLM(LanguageModel):
     options: ClassVar[Mapping[str, Any]] = MappingProxyType(
         {"documents": "auto", "join_documents": True}
     )
+    why_not_options: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {"augment": "the model would learn to write the changed texts"}
+    )
 
     @classmethod
     def check_kind(cls, config: PreTrainedConfig) -> None:

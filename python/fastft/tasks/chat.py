@@ -67,6 +67,9 @@ class Chat(Task):
     metric_names: ClassVar[tuple[str, ...]] = ("perplexity",)
     lower_is_better: ClassVar[tuple[str, ...]] = ("perplexity",)
     packs: ClassVar[bool] = True
+    why_not_options: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {"augment": "the model would learn to write the changed replies"}
+    )
     options: ClassVar[Mapping[str, Any]] = MappingProxyType(
         {
             "messages": None,

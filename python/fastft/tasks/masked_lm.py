@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from fastft.data.augmentation import AugmentingCollator, given_augmentation
 from fastft.data.language_modeling_collator import DataCollatorForLanguageModeling
 from fastft.errors import ConfigurationError, TokenizerError
 from fastft.tasks.base import TaskData
@@ -34,14 +35,17 @@ class MaskedLM(LanguageModel):
 
     Attributes:
         mlm_probability: The share of tokens that are predicted.
+        augment: The share of training tokens that is left out, swapped or masked before tokens are
+            hidden; what is hidden afterwards is predicted.
     """
 
     mlm_probability: float = 0.15
+    augment: Mapping[str, float] | None = None
 
     name: ClassVar[str] = "masked-lm"
     auto_class: ClassVar[str] = "AutoModelForMaskedLM"
     options: ClassVar[Mapping[str, Any]] = MappingProxyType(
-        {"documents": "auto", "join_documents": "auto", "mlm_probability": 0.15}
+        {"documents": "auto", "join_documents": "auto", "mlm_probability": 0.15, "augment": None}
     )
 
     @classmethod
@@ -72,10 +76,10 @@ class MaskedLM(LanguageModel):
 
     @classmethod
     def own_options(cls, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Takes the share of hidden tokens.
+        """Takes the share of hidden tokens, and what is done to the texts before.
 
         Raises:
-            ConfigurationError: It is no share.
+            ConfigurationError: It is no share, or there is no such augmentation.
         """
         share = options["mlm_probability"]
         is_number = isinstance(share, int | float) and not isinstance(share, bool)
@@ -87,7 +91,7 @@ class MaskedLM(LanguageModel):
                 expected="a number above 0, at most 1",
                 fix="pass mlm_probability=0.15, or leave it out",
             )
-        return {"mlm_probability": float(share)}
+        return {"mlm_probability": float(share), "augment": given_augmentation(options)}
 
     def describe(self) -> str:
         """Says what is learnt and with which loss."""
@@ -131,16 +135,19 @@ class MaskedLM(LanguageModel):
 
     def collator(
         self, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel | None, seed: int = 0
-    ) -> DataCollatorForLanguageModeling:
+    ) -> Any:
         """Gives what pads blocks and hides tokens, by the seed of the run.
 
         Raises:
             TokenizerError: The tokenizer has no token that hides others.
         """
         _require_mask(tokenizer)
-        return DataCollatorForLanguageModeling(
+        masking = DataCollatorForLanguageModeling(
             tokenizer, mlm_probability=self.mlm_probability, seed=seed
         )
+        if self.augment is None:
+            return masking
+        return AugmentingCollator(masking, self.augment, tokenizer, seed)
 
     def predict(self, split: Split, inference: Inference) -> list[dict[str, Any]]:
         """Fills the mask tokens of each text: `{"tokens": [...], "text": ...}`."""

@@ -92,6 +92,9 @@ class QuestionAnswering(Task):
     name: ClassVar[str] = "question-answering"
     auto_class: ClassVar[str] = "AutoModelForQuestionAnswering"
     metric_names: ClassVar[tuple[str, ...]] = ("exact_match", "f1")
+    why_not_options: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {"augment": "it moves tokens, and answers are places of tokens"}
+    )
     options: ClassVar[Mapping[str, Any]] = MappingProxyType(
         {
             "question": None,

@@ -105,10 +105,11 @@ def task_options(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     for option in given:
         if option not in known:
             owners = [other for other in TASK_NAMES if option in task_class(other).options]
+            reason = task_class(name).why_not_options.get(option)
             raise ArgumentError(
                 f"{option} is no option of the task {name}",
                 place=f"argument {option}",
-                found=f"task {name!r}",
+                found=f"task {name!r}" + (f": {reason}" if reason else ""),
                 expected=f"task {' or '.join(map(repr, owners))}",
                 fix=f"remove {option}, or pass task={owners[0]!r}",
             )

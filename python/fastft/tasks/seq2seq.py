@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 
+from fastft.data.augmentation import AugmentingCollator, given_augmentation
 from fastft.data.diagnose import row_places
 from fastft.data.seq2seq_collator import DataCollatorForSeq2Seq
 from fastft.data.splits import cut_validation
@@ -65,6 +66,8 @@ class Seq2Seq(Task):
         vocab_size: The number of token embeddings of the model, None where it is not known.
         known_prefixes: The prefixes that the checkpoint was trained with, where none was given.
         blank_rows: For each split that has them: how many rows lack a text, and the first place.
+        augment: The share of source tokens that is left out, swapped or masked in training; the
+            prefix and the targets stay.
         count_truncated_tokens: Whether it is counted how many tokens long texts lose; else how
             many characters. It belongs to a run, not to what is saved.
     """
@@ -79,6 +82,7 @@ class Seq2Seq(Task):
     vocab_size: int | None = None
     known_prefixes: tuple[str, ...] = ()
     blank_rows: tuple[tuple[int, str], ...] = ()
+    augment: Mapping[str, float] | None = None
     count_truncated_tokens: bool = False
 
     name: ClassVar[str] = "seq2seq"
@@ -94,6 +98,7 @@ class Seq2Seq(Task):
             "max_target_length": "auto",
             "source_lang": None,
             "target_lang": None,
+            "augment": None,
         }
     )
 
@@ -111,7 +116,7 @@ class Seq2Seq(Task):
         Args:
             source: The data.
             options: `source` and `target` (column names, recognised when None), `prefix`,
-                `max_target_length`, `source_lang` and `target_lang`.
+                `max_target_length`, `source_lang`, `target_lang` and `augment`.
             head: The configuration of the model, which says how far its decoder reaches.
             head_is_fixed: Has no meaning here: every checkpoint keeps its head.
 
@@ -135,6 +140,7 @@ class Seq2Seq(Task):
             vocab_size=checks.vocab_size(head),
             known_prefixes=checks.prefixes_of(head) if given is None else (),
             blank_rows=checks.blank_rows(source, *columns),
+            augment=given_augmentation(options),
             count_truncated_tokens=options.get("check") == "strict",
         )
 
@@ -227,15 +233,21 @@ class Seq2Seq(Task):
 
     def collator(
         self, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel | None, seed: int = 0
-    ) -> DataCollatorForSeq2Seq:
-        """Pads sources and labels, and makes the inputs of the decoder.
+    ) -> Any:
+        """Gives what pads sources and labels, and makes the inputs of the decoder.
 
         Raises:
             ConfigurationError: The model does not say with which token its decoder starts.
         """
         if model is not None:
             check_decoder(model)
-        return DataCollatorForSeq2Seq(tokenizer, model=model)
+        padding = DataCollatorForSeq2Seq(tokenizer, model=model)
+        if self.augment is None:
+            return padding
+        prefix = tokenizer(self.prefix.rstrip(), add_special_tokens=False)["input_ids"]
+        return AugmentingCollator(
+            padding, self.augment, tokenizer, seed, apart=("labels",), num_kept=len(prefix)
+        )
 
     def prepare_model(
         self,

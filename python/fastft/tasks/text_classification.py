@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from fastft.data.augmentation import AugmentingCollator, read_augmentation
+from fastft.data.augmentation import AugmentingCollator, given_augmentation
 from fastft.data.collator import DataCollatorWithPadding
 from fastft.data.diagnose import row_places
 from fastft.data.splits import cut_validation
@@ -113,13 +113,11 @@ class TextClassification(Task):
         parts = {"text": text, "pair": pair}
         for label in label_columns(train, options["label"]):
             require_distinct({**parts, "label": label})
-        given = options["augment"]
-        augment = None if given is None else read_augmentation(given)
         return cls(
             text,
             pair,
             read_target(source, options, head, head_is_fixed),
-            augment,
+            given_augmentation(options),
             count_truncated_tokens=options.get("check") == "strict",
         )
 

@@ -47,7 +47,8 @@ class TokenBatchesMixin(EvaluationOrderMixin):
         max_tokens: The budget for "tokens", padding included, and for "packed"; what a batch of
             mean length takes when None.
         augment: "delete", "swap" or "mask", or a dict of shares, for the training rows of a
-            `TokenDataset`; needs `processing_class`. None changes nothing.
+            `TokenDataset`; needs `processing_class`. Of an encoder and decoder the sources alone;
+            a model that writes on is refused. None changes nothing.
         **kwargs: Arguments of the stock class.
     """
 
@@ -151,10 +152,29 @@ class TokenBatchesMixin(EvaluationOrderMixin):
             return collator if fixed is None else fixed()
         collator = self._packed_collator() if self.batching == "packed" else self._token_collator()
         if self.augment is not None:
-            hf = self.processing_class
-            collator = AugmentingCollator(collator, self.augment, hf, self.args.seed)
+            collator = self._augmenting(collator, self.augment)
         self._training_collator = collator
         return collator
+
+    def _augmenting(self, collator: Any, shares: dict[str, float]) -> AugmentingCollator:
+        """Gives what changes the rows of training before a collator gets them.
+
+        Raises:
+            ConfigurationError: The labels are the tokens themselves.
+        """
+        model = unwrap_peft_model(self.model)
+        if predicts_next_token(model):
+            raise ConfigurationError(
+                "augment cannot be used: the model would learn to write the changed texts",
+                place="argument augment",
+                found=type(model).__name__,
+                expected="a model whose labels are no tokens of its input",
+                fix="leave augment out",
+            )
+        is_seq2seq = bool(getattr(model.config, "is_encoder_decoder", False))
+        hf, seed = self.processing_class, self.args.seed
+        apart = ("labels",) if is_seq2seq else ()  # those of the decoder
+        return AugmentingCollator(collator, shares, hf, seed, apart=apart)
 
     def _packed_collator(self) -> Any:
         """Gives what lays the rows of training end to end."""
