@@ -53,6 +53,11 @@ class Padded(Packed):
         return self._token_collator()
 
 
+def weights(trainer: Any) -> list[torch.Tensor]:
+    """The weights of the model of a Trainer."""
+    return [one.detach() for one in trainer.accelerator.unwrap_model(trainer.model).parameters()]
+
+
 def rows(name: str, number: int = 37) -> fastft.TokenDataset:
     """Rows of 1 to 20 tokens; those of a chat have labels for some of them."""
     rng = np.random.default_rng(3)

@@ -2,77 +2,30 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-import torch
-import transformers
 
 import fastft
 from fastft.data.packed_collator import PackedMaskingCollator
 from fastft.errors import ConfigurationError
 from fastft.modeling.padding_free.model import is_padding_free
-from fastft.modeling.padding_free.packed_rows import (
-    BY_MASK,
-    BY_ROWS,
-    first_position,
-    way_to_keep_apart,
-)
+from fastft.modeling.padding_free.packed_rows import BY_MASK, BY_ROWS
 from fastft.training.frozen_settings import why_not_by_collator
-from tests import padding_free_models as zoo
+from tests.chat_models import byte_tokenizer
+from tests.chat_models import tiny_llama as chat_llama
 from tests.packed_trainers import MAX_TOKENS, Padded, collator, rows, trainer
 from tests.tiny import save_tiny_bert, sentences, tiny_tokenizer
-from tests.tiny_lm import save_tiny_gpt2, save_tiny_mlm, stories, tiny_bert_mlm, tiny_gpt2
+from tests.tiny_lm import save_tiny_gpt2, save_tiny_mlm, stories, tiny_bert_mlm
+from tests.two_processes import results_of_two_ranks
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-IDS = np.arange(5, 45)
-
-
-# -- what keeps rows apart ---------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("family", zoo.DECODERS)
-def test_decoders_keep_packed_rows_apart_in_both_ways(family: str) -> None:
-    model = zoo.model(family, "causal")
-    before = torch.get_rng_state()
-    for way in (BY_ROWS, BY_MASK):
-        assert way_to_keep_apart(model, IDS, ways=(way,)) == way
-    assert model.training and not is_padding_free(model)
-    assert before.equal(torch.get_rng_state())
-
-
-@pytest.mark.parametrize("family", zoo.ENCODERS)
-def test_encoders_do_so_by_attention_within_rows_alone(family: str) -> None:
-    model = zoo.model(family, "masked")
-    assert way_to_keep_apart(model, IDS) == BY_ROWS
-    with pytest.raises(ConfigurationError, match="a row changes with its neighbours"):
-        way_to_keep_apart(model, IDS, ways=(BY_MASK,))
-    starts_behind_padding = family in ("roberta", "xlm-roberta", "camembert")
-    assert first_position(model) == int(starts_behind_padding)
-    model.set_attn_implementation("eager")
-    with pytest.raises(
-        ConfigurationError, match=r"(?s)its attention is 'eager'.*batching=\"tokens"
-    ):
-        way_to_keep_apart(model, IDS)
-
-
-@pytest.mark.parametrize("kind", ["Bloom", "Mamba", "RecurrentGemma"])
-def test_models_that_mix_packed_rows_are_refused(kind: str) -> None:
-    """Attention with a bias by distance, a state that runs on, and both with windows."""
-    sizes = {"vocab_size": 60, "hidden_size": 16, "num_hidden_layers": 2, "n_head": 2}
-    more = {"num_attention_heads": 2, "intermediate_size": 32, "lru_width": 16}
-    more = more if kind == "RecurrentGemma" else {}
-    config = getattr(transformers, f"{kind}Config")(**sizes, **more, pad_token_id=0)
-    model = transformers.AutoModelForCausalLM.from_config(config)
-    for parameter in model.parameters():
-        if parameter.dim() > 1:
-            torch.nn.init.normal_(parameter, std=0.2)
-    with pytest.raises(ConfigurationError, match="packed rows would see each other"):
-        way_to_keep_apart(model, IDS)
 
 
 def test_keys_that_are_kept_would_hide_the_rows(tmp_path: Path) -> None:
@@ -224,6 +177,24 @@ def test_augmented_rows_are_packed_too(tmp_path: Path) -> None:
     assert sum(shape[1] for shape in ours.shapes) < sum(shape[1] for shape in plain.shapes)
 
 
+@pytest.mark.slow
+def test_two_ranks_train_as_one_with_twice_the_accumulation(tmp_path: Path) -> None:
+    ranks = results_of_two_ranks("tests.packed_ranks", tmp_path)
+    for name in ("gpt2", "bert"):
+        training = {"num_train_epochs": 2, "max_steps": -1, "gradient_accumulation_steps": 4}
+        one = trainer(name, tmp_path, training=training)
+        one.train()
+        first, second = (rank[name] for rank in ranks)
+        for rank in (first, second):
+            assert rank["rows"] == rank["padded_rows"]
+            assert rank["losses"] == pytest.approx(rank["padded_losses"], rel=1e-5)
+            assert rank["losses"] == pytest.approx(one.losses, rel=1e-5)
+            assert rank["difference"] < 1e-4
+        joined = [row for pair in zip(first["rows"], second["rows"], strict=True) for row in pair]
+        assert joined == [list(row) for row in one.rows]
+        assert not all(has_weight for _, has_weight in joined)
+
+
 # -- what is refused -----------------------------------------------------------------------------
 
 
@@ -274,9 +245,26 @@ def test_finetune_packs_the_rows_of_language_models(task: str, tmp_path: Path) -
     assert np.isfinite(result.metrics["eval_loss"])
 
 
+@pytest.mark.slow
+def test_the_command_packs_the_replies_of_a_chat(tmp_path: Path) -> None:
+    hf = byte_tokenizer("plain")
+    chat_llama(len(hf)).save_pretrained(tmp_path / "model")
+    hf.save_pretrained(tmp_path / "model")
+    lines = [json.dumps({"prompt": text, "completion": text.upper()}) for text, _ in sentences(40)]
+    (tmp_path / "chats.jsonl").write_text("\n".join(lines))
+    options = ["--batching", "packed", "--max-tokens", "400", "--num-train-epochs", "1"]
+    run = subprocess.run(
+        [sys.executable, "-m", "fastft", "train", "model", "chats.jsonl", "--task", "chat",
+         "--output-dir", "run", *options],
+        cwd=tmp_path, capture_output=True, text=True, timeout=280,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr[-3000:]
+    assert f"rows: packed, kept apart by {BY_ROWS}" in run.stdout + run.stderr
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert np.isfinite(metrics["eval_loss"])
+
+
 def test_other_tasks_say_which_can(tmp_path: Path) -> None:
     model = save_tiny_bert(tmp_path / "model")
     with pytest.raises(ConfigurationError, match=r"(?s)task text-classification.*causal-lm, chat"):
         fastft.check(model, sentences(20), batching="packed", quiet=True)
-    model = tiny_gpt2(attn_implementation="eager")
-    assert way_to_keep_apart(model, IDS) == BY_MASK

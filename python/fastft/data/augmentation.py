@@ -165,8 +165,7 @@ def _columns_of_rows(
     """Some rows of the columns, all of which say something about a row as a whole."""
     columns: dict[str, Any] = {}
     for name, column in dataset.columns.items():
-        is_ragged = isinstance(column, RaggedColumn)
-        if (is_ragged and name not in apart) or name in PLACES:
+        if (isinstance(column, RaggedColumn) and name not in apart) or name in PLACES:
             raise ConfigurationError(
                 "augment cannot be used: it moves tokens, and a column speaks of them by place",
                 place=f"column {name!r}",
@@ -174,8 +173,10 @@ def _columns_of_rows(
                 expected="columns that say something about a row as a whole",
                 fix="leave augment out",
             )
-        picked = RaggedColumn.from_rows(column[row] for row in rows) if is_ragged else column[rows]
-        columns[name] = picked
+        if isinstance(column, RaggedColumn):
+            columns[name] = RaggedColumn.from_rows(column[row] for row in rows)
+        else:
+            columns[name] = column[rows]
     return columns
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastft.data.token_dataset import TokenDataset
 from fastft.errors import ConfigurationError
-from fastft.modeling.padding_free.model import take_padding_out
+from fastft.modeling.padding_free.model import restore_padding, take_padding_out
 from fastft.modeling.padding_free.packed_rows import BY_MASK, BY_ROWS, way_to_keep_apart
 
 if TYPE_CHECKING:
@@ -91,6 +91,8 @@ class PackedTrainingMixin(_StockTrainer):  # type: ignore[misc]  # transformers 
             super()._keep_rows_apart(model)
         elif self._rows_apart == BY_ROWS:
             take_padding_out(model)
+        else:
+            restore_padding(model)  # an evaluation may have left its hooks
 
     def explain_padding(self) -> str:
         """Says by what packed rows are kept apart, and what becomes of padding elsewhere."""
