@@ -64,20 +64,26 @@ def exact_loss(
     class_weight: torch.Tensor | None = None,
     token_weight: torch.Tensor | None = None,
     denominator: float | None = None,
+    ignore_index: int = -100,
 ) -> torch.Tensor:
     """The formula, term by term, with torch's cross entropy for the first of them."""
     logits = logits * logit_scale
     if softcap is not None:
         logits = softcap * torch.tanh(logits / softcap)
-    counts = labels != -100
+    counts = labels != ignore_index
     weights = None if class_weight is None else class_weight.to(logits.dtype)
     losses = F.cross_entropy(
-        logits, labels, weight=weights, label_smoothing=label_smoothing, reduction="none"
+        logits,
+        labels,
+        weight=weights,
+        label_smoothing=label_smoothing,
+        ignore_index=ignore_index,
+        reduction="none",
     )
     losses = losses + z_loss * logits.logsumexp(-1).square() * counts
     each = torch.ones_like(losses) * counts
     if weights is not None:
-        each = each * weights[labels.clamp(min=0)]
+        each = each * weights[labels.where(counts, 0)]
     if token_weight is not None:
         losses, each = losses * token_weight, each * token_weight
     if reduction == "none":

@@ -33,7 +33,7 @@ def row_losses(
     log_softmax = shaped.log_softmax(-1)
     loss = _hard_and_smooth(log_softmax, labels, settings)
     if settings.z_loss:
-        loss = loss + settings.z_loss * shaped.logsumexp(-1).square()
+        loss = loss + settings.z_loss * log_sum_exp(shaped).square()
     if targets.token_weight is not None:
         loss = loss * targets.token_weight.to(loss.dtype)
     loss = loss.where(counts, 0)
@@ -43,7 +43,7 @@ def row_losses(
         softmax = log_softmax.exp()
         # The limit of p log(p) is 0.
         entropy = -torch.where(softmax == 0, 0, softmax * log_softmax).sum(-1)
-        lse, is_first = shaped.logsumexp(-1), shaped.argmax(-1) == labels
+        lse, is_first = log_sum_exp(shaped), shaped.argmax(-1) == labels
         return Rows(loss, lse.where(counts, 0), entropy.where(counts, 0), is_first & counts)
 
 
@@ -54,6 +54,16 @@ def shape_logits(logits: torch.Tensor, settings: Settings) -> torch.Tensor:
     if settings.softcap is not None:
         logits = settings.softcap * torch.tanh(logits / settings.softcap)
     return logits
+
+
+def log_sum_exp(logits: torch.Tensor) -> torch.Tensor:
+    """Log-sum-exp of each row, (M,), with a gradient that keeps its digits beside large logits.
+
+    That of torch is `exp(logits - lse)`, which has to forget what `lse` could not hold.
+    """
+    top = logits.detach().amax(-1, keepdim=True)
+    top = top.where(top.isfinite(), 0)
+    return (logits - top).logsumexp(-1) + top.squeeze(-1)
 
 
 def _hard_and_smooth(
