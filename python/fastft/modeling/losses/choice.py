@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from fastft.errors import ConfigurationError
 from fastft.modeling.losses import triton_rows
-from fastft.modeling.losses.kernel import FORMATS, PLAIN, is_plain
+from fastft.modeling.losses.kernel import FORMATS, PLAIN, is_batched, is_plain, is_transformed
 from fastft.modeling.losses.settings import SMALL, Stats
 
 if TYPE_CHECKING:
@@ -82,13 +82,17 @@ def runs_triton(
 
 
 def _is_plain_together(*tensors: torch.Tensor | None) -> bool:
+    if is_transformed():
+        return False
     given = [one for one in tensors if one is not None]
     plain = all(type(one) in PLAIN and one.layout == torch.strided for one in given)
     return plain and len({one.device for one in given}) == 1
 
 
 def _where(dtype: torch.dtype, *tensors: torch.Tensor | None) -> str:
-    return f"{dtype} on {', '.join(sorted({t.device.type for t in tensors if t is not None}))}"
+    places = ", ".join(sorted({one.device.type for one in tensors if one is not None}))
+    more = " under torch.func or forward-mode differentiation" if is_transformed() else ""
+    return f"{dtype} on {places}{more}"
 
 
 def small_mean(logits: torch.Tensor, labels: torch.Tensor, ignore_index: int) -> Any:
@@ -172,21 +176,28 @@ def upstream(
     return (grad if weight is None else grad * weight), 1.0
 
 
-def once(ctx: Any, name: str) -> Any:
-    """Takes what a graph holds for one backward.
+def once(ctx: Any, name: str, grad: torch.Tensor) -> Any:
+    """Takes what a graph holds for one backward, in which `grad` comes from above.
 
     Raises:
-        ConfigurationError: Somebody took it before, or wants the gradient of the gradient.
+        ConfigurationError: Somebody took it before, or wants the gradient of the gradient, or
+            gradients for many gradients of the loss at once.
     """
     taken = getattr(ctx, name)
     setattr(ctx, name, None)
-    if taken is None or torch.is_grad_enabled():
-        raise ConfigurationError(
-            "this loss has its gradients ready for one backward",
-            found="a second backward" if taken is None else "backward with create_graph=True",
-            fix="compute the loss again, or use backend='torch', which keeps its logits",
-        )
-    return taken
+    if is_batched(grad):
+        found = "backward for a batch of gradients (is_grads_batched, vectorize)"
+    elif taken is None:
+        found = "a second backward"
+    elif torch.is_grad_enabled():
+        found = "backward with create_graph=True"
+    else:
+        return taken
+    raise ConfigurationError(
+        "this loss has its gradients ready for one backward",
+        found=found,
+        fix="compute the loss again, or use backend='torch', which keeps its logits",
+    )
 
 
 def stats_of(rows: Rows, targets: Targets, ignore_index: int) -> Stats:

@@ -27,7 +27,7 @@ from fastft.modeling.losses.choice import (
     upstream,
     wrong,
 )
-from fastft.modeling.losses.kernel import RowKernel, has_rows, is_plain
+from fastft.modeling.losses.kernel import RowKernel, has_rows, is_batched, is_plain
 from fastft.modeling.losses.reference import Rows, reduced, row_losses
 from fastft.modeling.losses.settings import SMALL, Settings
 from fastft.modeling.losses.targets import Targets, targets_of
@@ -198,8 +198,8 @@ class _Fused(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None]:
         (logits,) = ctx.saved_tensors
-        if torch.is_grad_enabled():
-            return _differentiable_gradient(logits, ctx.run, grads[0]), None
+        if torch.is_grad_enabled() or is_batched(grads[0]):
+            return _plain_gradient(logits, ctx.run, grads[0]), None
         run = ctx.run
         gradient = torch.empty(logits.shape, dtype=logits.dtype, device=logits.device)
         grad = grads[0].reshape(-1) if run.settings.reduction == "none" else grads[0]
@@ -232,7 +232,7 @@ class _InPlace(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None]:
-        gradient = once(ctx, "gradient")
+        gradient = once(ctx, "gradient", grads[0])
         if ctx.reduction == "none":
             gradient.mul_(grads[0].reshape(-1, 1))
         else:
@@ -240,10 +240,13 @@ class _InPlace(torch.autograd.Function):
         return gradient, None
 
 
-def _differentiable_gradient(logits: torch.Tensor, run: _Run, grad: torch.Tensor) -> torch.Tensor:
-    """The gradient by the plain way, for `create_graph=True`."""
-    loss = _plain_loss(logits, run.targets.supervised(run.settings.ignore_index), run.settings)[0]
-    (gradient,) = torch.autograd.grad(loss, logits, grad, create_graph=True)
+def _plain_gradient(logits: torch.Tensor, run: _Run, grad: torch.Tensor) -> torch.Tensor:
+    """The gradient by the plain way, for `create_graph=True` and for a batch of gradients."""
+    wants_graph = torch.is_grad_enabled()
+    targets = run.targets.supervised(run.settings.ignore_index)
+    with torch.enable_grad():
+        loss = _plain_loss(logits, targets, run.settings)[0]
+    (gradient,) = torch.autograd.grad(loss, logits, grad, create_graph=wants_graph)
     return gradient
 
 

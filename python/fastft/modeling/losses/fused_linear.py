@@ -13,7 +13,8 @@ import torch
 
 from fastft.modeling.losses.choice import finished, once, split_divisor, upstream
 from fastft.modeling.losses.chunks import Gradients, Linear, Plan, losses
-from fastft.modeling.losses.reference import Rows
+from fastft.modeling.losses.kernel import is_batched
+from fastft.modeling.losses.reference import Rows, plain_linear
 
 if TYPE_CHECKING:
     from fastft.modeling.losses.choice import Number
@@ -110,7 +111,7 @@ class _Ready(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[Any, ...]:
-        gradients = once(ctx, "gradients")
+        gradients = once(ctx, "gradients", grads[0])
         scale = ctx.kernel.number(grads[0]) / ctx.divisor
         for gradient in gradients:
             if gradient is not None:
@@ -139,6 +140,8 @@ class _Recomputed(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[Any, ...]:
         run = ctx.run
+        if torch.is_grad_enabled() or is_batched(grads[0]):
+            return (*_plain_gradients(ctx, grads[0]), None, None)
         grad = grads[0].reshape(-1)
         if run.targets.places is not None:
             grad = grad[run.targets.places]
@@ -147,3 +150,16 @@ class _Recomputed(torch.autograd.Function):
         )
         _, gradients = run.compute(*ctx.saved_tensors, ctx.plan, weight, factor)
         return (*gradients, None, None)
+
+
+def _plain_gradients(ctx: Any, grad: torch.Tensor) -> list[torch.Tensor | None]:
+    """Gradients by the plain way, for `create_graph=True` and for a batch of gradients."""
+    hidden, weight, bias = ctx.saved_tensors
+    run, plan = ctx.run, ctx.plan
+    wants_graph = torch.is_grad_enabled()
+    with torch.enable_grad(), _without_autocast(hidden):
+        loss = plain_linear(hidden, weight, bias, run.targets, run.settings)[0]
+    wanted = (plan.hidden, plan.weight, plan.bias)
+    leaves = [one for one, wants in zip((hidden, weight, bias), wanted, strict=True) if wants]
+    found = iter(torch.autograd.grad(loss, leaves, grad, create_graph=wants_graph))
+    return [next(found) if wants else None for wants in wanted]

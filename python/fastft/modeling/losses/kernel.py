@@ -23,8 +23,27 @@ FORMATS = {
 PLAIN = (torch.Tensor, torch.nn.Parameter)
 
 
+def is_transformed() -> bool:
+    """Whether torch.func or forward-mode differentiation is at work.
+
+    They have to see each operation: what a kernel computes has no tangent and no batch for them.
+    """
+    level: int = torch.autograd.forward_ad._current_level
+    active: bool = torch._C._are_functorch_transforms_active()
+    return active or level >= 0
+
+
+def is_batched(gradient: torch.Tensor) -> bool:
+    """Whether it stands for many gradients at once (`is_grads_batched`, `vectorize`)."""
+    functorch: Any = torch._C._functorch
+    legacy: bool = functorch.is_legacy_batchedtensor(gradient)
+    return legacy or bool(functorch.is_functorch_wrapped_tensor(gradient))
+
+
 def is_plain(*tensors: torch.Tensor | None) -> bool:
     """Whether all are ordinary tensors on the CPU, whose memory Rust may look at."""
+    if is_transformed():
+        return False
     for one in tensors:
         if one is not None and not (
             type(one) in PLAIN and one.is_cpu and one.layout == torch.strided

@@ -30,9 +30,9 @@ from fastft.modeling.losses.chunks import Linear, Plan
 from fastft.modeling.losses.fused_linear import FusedLinear
 from fastft.modeling.losses.kernel import RowKernel, is_plain
 from fastft.modeling.losses.peer_losses import PEERS, peer_loss
-from fastft.modeling.losses.reference import reduced, row_losses
+from fastft.modeling.losses.reference import plain_linear
 from fastft.modeling.losses.settings import SMALL, Settings
-from fastft.modeling.losses.targets import Targets, targets_of
+from fastft.modeling.losses.targets import targets_of
 from fastft.modeling.losses.triton_rows import TritonKernel
 
 ACCUM_DTYPES = {"auto": None, "float32": torch.float32, torch.float32: torch.float32}
@@ -151,7 +151,10 @@ def linear_cross_entropy(
             )
         num_logits = targets.labels.numel() * num_classes
         if not runs_rust(backend, num_logits, hidden.dtype, *tensors):
-            return _plainly(rows, weight, bias, targets, settings, return_stats=return_stats)
+            loss, found = plain_linear(
+                *(rows, weight, bias, targets, settings), statistics=return_stats
+            )
+            return (loss, stats_of(found, targets, ignore_index)) if return_stats else loss
         kernel = RowKernel(settings, statistics=return_stats)
         run = FusedLinear(targets, settings, plan, kernel, divisor_of(targets, settings))
     loss = run.apply(rows, weight, bias)
@@ -206,19 +209,3 @@ def _check_layer(
         found = f"{bias.dtype} of shape {tuple(bias.shape)}"
         raise wrong("bias", found, f"{weight.dtype} of shape ({weight.shape[0]},)")
     check_weights(settings.class_weight, weight.shape[0])
-
-
-def _plainly(
-    rows: torch.Tensor,
-    weight: torch.Tensor,
-    bias: torch.Tensor | None,
-    targets: Targets,
-    settings: Settings,
-    *,
-    return_stats: bool,
-) -> Any:
-    chosen = rows if targets.rows is None else rows[targets.rows]
-    logits = F.linear(chosen, weight, bias)
-    found = row_losses(logits, targets, settings, statistics=return_stats)
-    loss = reduced(found.loss, targets, settings)
-    return (loss, stats_of(found, targets, settings.ignore_index)) if return_stats else loss

@@ -80,6 +80,22 @@ def _hard_and_smooth(
     return (1 - settings.label_smoothing) * hard + settings.label_smoothing * smooth
 
 
+def plain_linear(
+    hidden: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    targets: Targets,
+    settings: Settings,
+    *,
+    statistics: bool = False,
+) -> tuple[torch.Tensor, Rows]:
+    """The loss of a linear layer with hidden (N, H), logits and all, and what each row gave."""
+    chosen = hidden if targets.rows is None else hidden[targets.rows]
+    logits = torch.nn.functional.linear(chosen, weight, bias)
+    found = row_losses(logits, targets, settings, statistics=statistics)
+    return reduced(found.loss, targets, settings), found
+
+
 def reduced(loss: torch.Tensor, targets: Targets, settings: Settings) -> torch.Tensor:
     """The losses of rows, (M,), as `reduction` says."""
     if settings.reduction == "none":

@@ -122,8 +122,11 @@ def targets_of(
 
 
 def may_look(tensor: torch.Tensor) -> bool:
-    """Whether the values are here, now."""
-    return tensor.device.type == "cpu" and not torch.compiler.is_compiling()
+    """Whether the values are here, now; a transform of torch.func may hold many of them."""
+    if tensor.device.type != "cpu" or torch.compiler.is_compiling():
+        return False
+    is_wrapped: bool = torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+    return not is_wrapped
 
 
 def shifted(values: torch.Tensor, fill: int) -> torch.Tensor:
