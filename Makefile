@@ -13,7 +13,7 @@ PARALLEL := --numprocesses 2 --dist loadfile
 RUST := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help tools demo test test-all peer-tests test-floor rust-test lint typecheck format deny bench bench-full bench-small clean
+.PHONY: help tools demo test test-all peer-tests test-floor rust-test lint typecheck format deny bench bench-full bench-small readme-table clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | \
@@ -101,6 +101,9 @@ bench-full: $(VENV)/.bench ## The sizes of the tables, no limit of time; BENCH_D
 bench-small: $(VENV)/.dev ## Time small pieces of the data path by pytest-benchmark
 	$(BIN)/python -m pytest benches --benchmark-only -o python_files='bench_*.py' \
 		-o python_classes='Bench*' -o python_functions='bench_*'
+
+readme-table: $(VENV)/.dev ## Write the table of the README from its result file, or from RESULT=<file>
+	$(BIN)/python -m fastft.bench.readme $(RESULT)
 
 clean: ## Remove what was built; .venv and runs/ stay
 	cargo clean
