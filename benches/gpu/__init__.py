@@ -1,0 +1,1 @@
+"""Benchmarks of a GPU: `python -m benches.gpu`, see README.md beside this file."""
