@@ -128,6 +128,7 @@ def test_without_a_gpu_it_says_what_can_be_done(capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_every_row_runs_on_a_cpu(tmp_path):
     words = ["all", "--device", "cpu", "--tiny", "--minutes", "60", "--json", "a.json"]
     # A process of its own: loaders with workers fork it.
