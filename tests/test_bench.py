@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import subprocess
 import sys
@@ -38,6 +39,14 @@ from fastft.errors import (
     DataNotFoundError,
     Error,
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _small_heap():
+    """Each repetition collects garbage; what other tests have loaded is left out of that."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 class Clock:
