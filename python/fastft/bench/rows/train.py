@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from fastft.bench.row import Case, Context, Row, Variant
+from fastft.bench.row import Case, Context, Row, SkippedRow, Variant, absent
 from fastft.bench.rows import training
 from fastft.bench.rows.training import Job
 
@@ -77,18 +77,11 @@ def _minilm(context: Context, auto: str, **options: Any) -> Callable[[], Any]:
     return make
 
 
-def _collators(tokenizer: Any, kind: str = "WithPadding", **options: Any) -> tuple[Any, Any]:
-    import transformers
-
-    import fastft
-
-    one, other = (getattr(home, f"DataCollator{kind}") for home in (fastft, transformers))
-    return one(tokenizer, **options), other(tokenizer, **options)
-
-
 def classification(context: Context, part: str = "all") -> Job:
     """SST-2 or Banking77; `part` is what is trained: "all", "head" or "lora"."""
     data = context.data
+    if part == "lora" and (reason := absent("peft")):
+        raise SkippedRow(reason)
     tokenizer = data.tokenizer("bert_uncased")
     if data.folder is None:
         source = data.example("banking77")
@@ -101,7 +94,9 @@ def classification(context: Context, part: str = "all") -> Job:
         make = partial(_with_frozen_base, make)
     elif part == "lora":
         make = partial(_with_adapters, make)
-    return Job(make, found["train"], _collators(tokenizer), tokenizer, found.get("validation"))
+    return Job(
+        make, found["train"], training.collators(tokenizer), tokenizer, found.get("validation")
+    )
 
 
 def _with_frozen_base(make: Callable[[], Any]) -> Any:
@@ -132,7 +127,7 @@ def answering(context: Context) -> Job:
     )
     found = training.task_data("question-answering", source, tokenizer, context.pick(128, 384))
     make = _minilm(context, "AutoModelForQuestionAnswering")
-    return Job(make, found["train"], _collators(tokenizer), tokenizer)
+    return Job(make, found["train"], training.collators(tokenizer), tokenizer)
 
 
 def causal(context: Context) -> Job:
@@ -154,7 +149,7 @@ def causal(context: Context) -> Job:
         torch.manual_seed(0)
         return GPT2LMHeadModel(config)
 
-    collators = _collators(tokenizer, "ForLanguageModeling", mlm=False)
+    collators = training.collators(tokenizer, "ForLanguageModeling", mlm=False)
     return Job(make, found["train"], collators, tokenizer, tolerance=1.5 / length)
 
 
@@ -182,5 +177,5 @@ def translation(context: Context) -> Job:
         torch.manual_seed(0)
         return T5ForConditionalGeneration(config)
 
-    collators = _collators(tokenizer, "ForSeq2Seq", model=make())
+    collators = training.collators(tokenizer, "ForSeq2Seq", model=make())
     return Job(make, found["train"], collators, tokenizer, seq2seq=True)

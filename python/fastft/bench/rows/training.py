@@ -33,7 +33,9 @@ class Job:
         validation: The tokens of the validation split.
         seq2seq: Whether the Trainers for encoder-decoders run.
         tolerance: How far the losses of both may lie apart, relatively.
-        arguments: Further training arguments.
+        arguments: Further training arguments, of both.
+        own: Arguments of our Trainer alone, such as `padding_free`.
+        batch: Rows of a batch.
     """
 
     model: Callable[[], Any]
@@ -44,6 +46,8 @@ class Job:
     seq2seq: bool = False
     tolerance: float = 1e-4
     arguments: dict[str, Any] = field(default_factory=dict)
+    own: dict[str, Any] = field(default_factory=dict)
+    batch: int = BATCH
 
     def listed(self, dataset: Any = None) -> list[dict[str, Any]]:
         """The rows as the list of dicts that the stock Trainer is made for."""
@@ -68,6 +72,16 @@ def task_data(name: str, data: Any, tokenizer: Any, most: int, /, **given: Any) 
     return {**splits, "task": task}
 
 
+def collators(tokenizer: Any, kind: str = "WithPadding", **options: Any) -> tuple[Any, Any]:
+    """Our collator of a kind, and that of transformers."""
+    import transformers
+
+    import fastft
+
+    one, other = (getattr(home, f"DataCollator{kind}") for home in (fastft, transformers))
+    return one(tokenizer, **options), other(tokenizer, **options)
+
+
 def trainer(job: Job, model: Any, rows: Any, folder: str, *, own: bool, **options: Any) -> Any:
     """A Trainer, ours or the stock one."""
     import transformers
@@ -76,14 +90,17 @@ def trainer(job: Job, model: Any, rows: Any, folder: str, *, own: bool, **option
 
     home = fastft if own else transformers
     prefix = "Seq2Seq" if job.seq2seq else ""
+    settings: dict[str, Any] = {
+        "per_device_train_batch_size": job.batch, "per_device_eval_batch_size": 2 * job.batch,
+        "learning_rate": 2e-4, "logging_steps": 1, "seed": 42, **job.arguments, **options,
+    }  # fmt: skip
     arguments = getattr(home, f"{prefix}TrainingArguments")(
-        output_dir=folder, per_device_train_batch_size=BATCH, per_device_eval_batch_size=2 * BATCH,
-        learning_rate=2e-4, logging_steps=1, save_strategy="no", report_to="none", seed=42,
-        disable_tqdm=True, use_cpu=True, **{**job.arguments, **options},
+        output_dir=folder, save_strategy="no", report_to="none", disable_tqdm=True, use_cpu=True,
+        **settings,
     )  # fmt: skip
     made = getattr(home, f"{prefix}Trainer")(
         model=model, args=arguments, train_dataset=rows, processing_class=job.tokenizer,
-        data_collator=job.collators[0 if own else 1],
+        data_collator=job.collators[0 if own else 1], **(job.own if own else {}),
     )  # fmt: skip
     made.remove_callback(transformers.PrinterCallback)
     return made
@@ -115,9 +132,21 @@ def note(made: Any) -> dict[str, Any]:
     return {"curve": curve(made)}
 
 
-def check_losses(job: Job, rows: Any, steps: int = 3) -> str:
-    """Demands that both Trainers have the same losses in their first steps."""
-    found = curve(train(job, job.dataset, own=True, max_steps=steps)(job.model()))
+def check_losses(
+    job: Job, rows: Any, steps: int = 3, look: Callable[[Any], None] | None = None
+) -> str:
+    """Demands that both Trainers have the same losses in their first steps.
+
+    Args:
+        job: What is trained, without dropout.
+        rows: The rows for the stock Trainer.
+        steps: How many losses are compared.
+        look: Looks at our Trainer behind its run: whether it took the fast path at all.
+    """
+    own = train(job, job.dataset, own=True, max_steps=steps)(job.model())
+    if look is not None:
+        look(own)
+    found = curve(own)
     expected = curve(train(job, rows, own=False, max_steps=steps)(job.model()))
     demand(len(found) == len(expected) == steps, f"{len(found)} and {len(expected)} steps")
     worst = max(abs(a[1] - b[1]) / b[1] for a, b in zip(found, expected, strict=True))
