@@ -15,7 +15,7 @@ MODULES = (
     *("tokens", "padded", "files"),
     *("collators", "loaders", "plans", "growth"),
     *("loss", "instructions"),
-    *("start", "train", "unpadded", "frozen", "evaluation", "first_step"),
+    *("start", "train", "unpadded", "frozen", "evaluation", "first_step", "chat"),
 )
 
 
