@@ -90,7 +90,8 @@ def job_of(context: Context) -> Job:
     width = context.pick(64, 256)
     config = GPT2Config(
         vocab_size=len(tokenizer), n_positions=MAX_LENGTH, n_embd=width, n_layer=2, n_head=4,
-        resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
+        resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, bos_token_id=tokenizer.eos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
     )  # fmt: skip
 
     def make() -> Any:
