@@ -170,10 +170,19 @@ def _reshape(func: Any, logits: LazyLogits, *sizes: Any, **kwargs: Any) -> Any:
         return NotImplemented
     flat = tuple(sizes[0]) if isinstance(sizes[0], list | tuple) else sizes
     shape = leading_axes.reshaped(logits.shape, flat)
-    if shape is None:
+    if shape is None or (func is _T.view and not _is_view(logits, flat)):
         return NotImplemented
     hidden = logits.hidden.reshape(*shape, logits.hidden.shape[-1])
     return logits.then(_T.reshape, (*shape, logits.shape[-1]), hidden=hidden)
+
+
+def _is_view(logits: LazyLogits, shape: tuple[int, ...]) -> bool:
+    """Whether the true logits would have a view of this shape; torch says why they have not."""
+    layout = logits.without_memory()
+    try:
+        return layout is not None and layout.view(shape) is not None
+    except RuntimeError:
+        return False
 
 
 @_records(_T.flatten, torch.flatten)

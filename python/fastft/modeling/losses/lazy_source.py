@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,6 +13,8 @@ import torch.nn.functional as F
 from fastft.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fastft.modeling.losses.head_record import HeadRecord
 
 Op = tuple[Any, tuple[Any, ...], dict[str, Any]]
@@ -84,3 +88,17 @@ def replay(source: Source, tensors: Any, ops: tuple[Op, ...]) -> torch.Tensor:
         for func, args, kwargs in ops:
             values = func(values, *args, **kwargs)
     return values
+
+
+def fits(handler: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether a handler knows these arguments; others are left to the true tensor."""
+    try:
+        _signature(handler).bind(*args, **kwargs)
+    except TypeError:
+        return False
+    return True
+
+
+@lru_cache(maxsize=256)
+def _signature(handler: Callable[..., Any]) -> inspect.Signature:
+    return inspect.signature(handler)

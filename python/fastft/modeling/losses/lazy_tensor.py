@@ -13,15 +13,14 @@ below Python that never asks for the values (the reducer of DDP walks the graph 
 
 from __future__ import annotations
 
-import inspect
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 
 from fastft.errors import ConfigurationError
-from fastft.modeling.losses.lazy_source import replay
+from fastft.modeling.losses.lazy_layout import LAYOUT, METADATA, layout_after, share_memory
+from fastft.modeling.losses.lazy_source import fits, replay
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -142,6 +141,14 @@ class LazyTensor(torch.Tensor):
         node = self.grad_fn
         return node is not None and node.name() not in _TRANSPARENT
 
+    def without_memory(self) -> torch.Tensor | None:
+        """Gives a tensor that lies as the values would; None where they have to be looked at."""
+        if self.has_values or self.is_foreign:
+            return None
+        if self.parent is None:
+            return torch.empty(self.shape, dtype=self.dtype, device="meta")
+        return layout_after(self.parent.without_memory(), self.ops[-1], self.shape)
+
     def made(self) -> torch.Tensor:
         """Gives the true tensor, with the graph that it would have had."""
         if self._made is None:
@@ -153,7 +160,7 @@ class LazyTensor(torch.Tensor):
             ):
                 self._made = _Attached.apply(self, self._make) if self.is_foreign else self._make()
             self._unchanged = self._made._version
-            if self.parent is not None and _share_memory(self._made, self.parent.made()):
+            if self.parent is not None and share_memory(self._made, self.parent.made()):
                 self._unchanged = self.parent._unchanged
             for hook in self._hooks:
                 self._made.register_hook(hook)
@@ -166,7 +173,7 @@ class LazyTensor(torch.Tensor):
         func, args, kwargs = self.ops[-1]
         before = self.parent.made()
         values: torch.Tensor = func(before, *args, **kwargs)
-        if before._version != self.parent._unchanged and not _share_memory(values, before):
+        if before._version != self.parent._unchanged and not share_memory(values, before):
             # A copy does not see what was done to the original after it was taken.
             self.source.check()
             return replay(self.source, self.source.tensors, self.ops)
@@ -189,15 +196,16 @@ class LazyTensor(torch.Tensor):
         if self.has_values or self.is_foreign:
             return NotImplemented
         handler = self.handlers.get(func)
-        fits = handler is not None and _fits(handler, args, kwargs)
-        return handler(*args, **kwargs) if handler is not None and fits else NotImplemented
+        if handler is None or not fits(handler, args, kwargs):
+            return NotImplemented
+        return handler(*args, **kwargs)
 
     @classmethod
     def __torch_function__(
         cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
-        if func in _METADATA:
+        if func in METADATA:
             with torch._C.DisableTorchFunctionSubclass():
                 return func(*args, **kwargs)
         lazy = args[0] if args else None
@@ -209,6 +217,8 @@ class LazyTensor(torch.Tensor):
             result = lazy._recorded(func, args, kwargs)
             if result is not NotImplemented:
                 return result
+            if func in LAYOUT and (layout := lazy.without_memory()) is not None:
+                return func(layout, *args[1:], **kwargs)
         what = getattr(func, "__name__", str(func))
         return func(*_with_values(args, what), **_with_values(kwargs, what))
 
@@ -222,26 +232,6 @@ class LazyTensor(torch.Tensor):
 
 
 _GRADIENTS = (torch.Tensor.register_hook, torch.Tensor.retain_grad)
-
-
-def _share_memory(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """Whether a change in place of one is seen in the other."""
-    same: bool = one.untyped_storage()._cdata == other.untyped_storage()._cdata
-    return same
-
-
-def _fits(handler: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    """Whether a handler knows these arguments; others are left to the true tensor."""
-    try:
-        _signature(handler).bind(*args, **kwargs)
-    except TypeError:
-        return False
-    return True
-
-
-@lru_cache(maxsize=256)
-def _signature(handler: Callable[..., Any]) -> inspect.Signature:
-    return inspect.signature(handler)
 
 
 def _is_distributed(args: tuple[Any, ...]) -> bool:
@@ -280,51 +270,19 @@ def _wait_for_gradient(func: Any, lazy: LazyTensor, *args: Any) -> Any:
 
 def _with_values(value: Any, what: str) -> Any:
     """Puts true tensors for lazy ones, in lists and dicts too."""
-    if isinstance(value, LazyTensor):
-        return value.materialised(what)
-    if type(value) in (list, tuple):
-        return type(value)(_with_values(one, what) for one in value)
-    if type(value) is dict:
-        return {name: _with_values(one, what) for name, one in value.items()}
-    return value
+    return _replaced(value, lambda lazy: lazy.materialised(what))
 
 
 def _detached(value: Any, what: str) -> Any:
     """Puts true values for lazy tensors below autograd."""
+    return _replaced(value, lambda lazy: lazy.materialised(what).detach())
+
+
+def _replaced(value: Any, true: Callable[[LazyTensor], torch.Tensor]) -> Any:
     if isinstance(value, LazyTensor):
-        return value.materialised(what).detach()
+        return true(value)
     if type(value) in (list, tuple):
-        return type(value)(_detached(one, what) for one in value)
+        return type(value)(_replaced(one, true) for one in value)
     if type(value) is dict:
-        return {name: _detached(one, what) for name, one in value.items()}
+        return {name: _replaced(one, true) for name, one in value.items()}
     return value
-
-
-_METADATA = (
-    frozenset(
-        getattr(torch.Tensor, name).__get__
-        for name in (
-            *("shape", "dtype", "device", "ndim", "layout", "requires_grad", "is_leaf", "grad_fn"),
-            *(
-                "_base",
-                "is_cuda",
-                "is_cpu",
-                "is_sparse",
-                "is_nested",
-                "is_quantized",
-                "is_meta",
-                "is_mps",
-            ),
-            *("is_mps", "is_xla", "is_xpu", "itemsize", "nbytes", "_version", "output_nr"),
-        )
-    )
-    | {
-        getattr(torch.Tensor, name)
-        for name in (
-            *("size", "dim", "ndimension", "numel", "nelement", "stride", "storage_offset"),
-            *("is_contiguous", "is_floating_point", "is_complex", "is_signed", "element_size"),
-            *("get_device", "is_inference", "__len__"),
-        )
-    }
-    | {torch.is_floating_point, torch.is_complex, torch.numel}
-)

@@ -1,0 +1,202 @@
+"""How lazy logits lie in memory, and what checkpoints of activations make of them."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from torch.utils.checkpoint import checkpoint
+
+from tests.test_fuse_head_lazy import (
+    CHAINS,
+    ROWS,
+    VOCABULARY,
+    WIDTH,
+    assert_same,
+    both,
+    heads,
+    hidden,
+    loss_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fastft.modeling.losses.fused_head import FusedHead
+
+MASK = torch.arange(ROWS * WIDTH).view(ROWS, WIDTH) % 2 == 0
+
+
+def lies(tensor: torch.Tensor) -> tuple[Any, ...]:
+    return (
+        tensor.stride(),
+        tensor.stride(0),
+        tensor.stride(-1),
+        tensor.is_contiguous(),
+        tensor.is_contiguous(memory_format=torch.contiguous_format),
+        tensor.storage_offset(),
+    )
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_they_lie_as_the_true_logits_would(name: str) -> None:
+    plain, fused = heads()
+    lazy = CHAINS[name](fused(hidden()))
+    assert lies(lazy) == lies(CHAINS[name](plain(hidden())))
+    # To say so nothing had to be made.
+    assert not fused.record.materialised
+
+
+def test_chains_lie_as_the_true_logits_would() -> None:
+    steps = list(CHAINS.values())
+    kept = 0
+    for seed in range(200):
+        rng = random.Random(seed)
+        chain = [rng.choice(steps) for _ in range(rng.randint(2, 4))]
+        plain, fused = heads()
+        true, lazy = plain(hidden()), fused(hidden())
+        try:
+            for step in chain:
+                true = step(true)
+        except (RuntimeError, IndexError, ValueError):
+            continue
+        for step in chain:
+            lazy = step(lazy)
+        kept += 1
+        assert lies(lazy) == lies(true), seed
+    assert kept > 50
+
+
+def test_a_number_as_a_tensor_is_an_index_without_a_copy() -> None:
+    plain, fused = heads()
+    index = (slice(None), torch.tensor(1))
+    assert lies(fused(hidden())[index]) == lies(plain(hidden())[index])
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        lambda x: x[:, 1:],
+        lambda x: x.transpose(0, 1),
+        lambda x: x.transpose(0, 1) * 2,
+        lambda x: x[:, ::2].clone(),
+    ],
+)
+def test_a_view_that_cannot_be_is_the_error_of_torch(step: Callable[..., Any]) -> None:
+    for head in heads():
+        logits = step(head(hidden()))
+        if logits.is_contiguous():
+            assert loss_of(logits.view(-1, VOCABULARY)).isfinite()
+            continue
+        with pytest.raises(RuntimeError, match="view size is not compatible"):
+            logits.view(-1, VOCABULARY)
+
+
+VIEWS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "first rows": lambda x: x[1:].view(-1, VOCABULARY),
+    "one row": lambda x: x[1].view(-1, VOCABULARY),
+    "mask": lambda x: x[MASK].view(-1, VOCABULARY),
+    "numbers": lambda x: x[:, torch.tensor([2, 0])].view(-1, VOCABULARY),
+    "contiguous": lambda x: x[:, 1:].contiguous().view(-1, VOCABULARY),
+    "transposed": lambda x: x.transpose(0, 1).contiguous().view(-1, VOCABULARY),
+    "split rows": lambda x: x.transpose(0, 1).view(WIDTH, 1, ROWS, VOCABULARY),
+    "buffer": lambda x: (x + torch.ones(VOCABULARY)).view(-1, VOCABULARY),
+}
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_views_run_fused(name: str) -> None:
+    expected, found, head = both(lambda x: loss_of(VIEWS[name](x)))
+    assert_same(expected, found)
+    assert head.record.fused == 1 and not head.record.materialised
+
+
+def _changed_by(x: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    with torch.no_grad():
+        values.mul_(0.5)
+    return loss_of(x) + values.sum()
+
+
+LOOKS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "data": lambda x: loss_of(x) + x.data.sum(),
+    "detach": lambda x: loss_of(x) + x.detach().sum(),
+    "data changed": lambda x: _changed_by(x, x.data),
+    "detached changed": lambda x: _changed_by(x, x.detach()),
+    "part of data": lambda x: loss_of(x[:, 1:]) + x[:, 1:].data[0].sum(),
+    "as_strided": lambda x: x.as_strided((2, 3), (1, 2)).sum(),
+    "permute": lambda x: loss_of(x.permute(1, 0, 2)),
+    "narrow": lambda x: loss_of(x.narrow(0, 1, 2)),
+    "chunk": lambda x: loss_of(x.chunk(3)[1]),
+}
+
+
+@pytest.mark.parametrize("name", LOOKS)
+def test_what_looks_at_values_makes_them(name: str) -> None:
+    expected, found, head = both(LOOKS[name])
+    assert_same(expected, found)
+    assert sum(head.record.materialised.values()) == 1
+
+
+def _two_heads(head: Any, states: torch.Tensor, again: Callable[..., Any]) -> torch.Tensor:
+    loss, logits = again(lambda s: (loss_of(head(s.tanh())), head(s)), states)
+    total: torch.Tensor = loss + logits.square().mean()
+    return total
+
+
+def _loss_and_logits(head: Any, states: torch.Tensor, again: Callable[..., Any]) -> torch.Tensor:
+    def run(states: torch.Tensor) -> Any:
+        logits = head(states.tanh())
+        return loss_of(logits), logits
+
+    loss, logits = again(run, states)
+    total: torch.Tensor = loss + logits.square().mean()
+    return total
+
+
+def _looked_at(head: Any, states: torch.Tensor, again: Callable[..., Any]) -> torch.Tensor:
+    def run(states: torch.Tensor) -> torch.Tensor:
+        logits = head(states)
+        return loss_of(logits) * logits.argmax(-1).float().mean()
+
+    result: torch.Tensor = again(run, states)
+    return result
+
+
+CHECKPOINTS: dict[str, Any] = {
+    "logits": lambda head, s, again: loss_of(again(head, s)),
+    "scaled logits": lambda head, s, again: loss_of(again(lambda s: head(s.tanh()) * 2, s)),
+    "loss": lambda head, s, again: again(lambda s: loss_of(head(s.tanh())), s),
+    "logits inside": lambda head, s, again: again(loss_of, head(s)),
+    "scaled inside": lambda head, s, again: again(lambda x: loss_of(x * 2), head(s.tanh())),
+    "one in another": lambda head, s, again: again(
+        lambda s: loss_of(again(head, s.tanh())), s.sin()
+    ),
+    "two calls of the head": _two_heads,
+    "loss and logits": _loss_and_logits,
+    "looked at": _looked_at,
+}
+
+
+# A reentrant checkpoint in another runs without gradients first.
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad:UserWarning")
+@pytest.mark.parametrize("use_reentrant", [False, True])
+@pytest.mark.parametrize("name", CHECKPOINTS)
+def test_checkpoints_of_activations(name: str, use_reentrant: bool) -> None:
+    def again(function: Any, *inputs: Any) -> Any:
+        return checkpoint(function, *inputs, use_reentrant=use_reentrant)
+
+    found = []
+    records: list[FusedHead] = []
+    for head in heads():
+        states = hidden()
+        loss = CHECKPOINTS[name](head, states, again)
+        loss.backward()
+        found.append((loss.detach(), [states.grad, head.weight.grad, head.bias.grad]))
+        records.append(head)
+    assert_same(*found)
+    record = records[1].record
+    assert record.fused + sum(record.materialised.values()) > 0
+    if not use_reentrant and name in ("logits", "scaled logits", "loss", "one in another"):
+        assert record.fused and not record.materialised
