@@ -29,8 +29,10 @@ HEADLINES = (
     ("batches/loader", "torch, 0 workers", "an epoch of batches"),
     ("batches/pack/2048", "TRL", "packing rows into bins of 2,048"),
     ("loss/linear/gpt2", "eager torch", "loss of a GPT-2 head"),
-    ("train/classification", "transformers, default", "training a classifier"),
-    ("train/classification", "transformers, group_by_length", "the same, theirs by length"),
+    ("train/padding-free/short", "transformers, default", "training MiniLM on short texts"),
+    ("train/padding-free/short", "transformers, group_by_length", "the same, theirs by length"),
+    ("train/frozen/head", "transformers, base frozen", "training the head alone, 3 epochs"),
+    ("train/evaluate", "transformers", "evaluating MiniLM"),
 )
 """Row, peer, and what the README calls the work; rows where a peer may win belong here too."""
 

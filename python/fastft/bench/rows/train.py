@@ -47,7 +47,7 @@ def _train(
     context: Context, *, make: Callable[[Context], Job], peers: dict[str, dict[str, Any]]
 ) -> Iterable[Case]:
     job = make(context)
-    rows, steps = job.listed(), context.pick(3, 200)
+    rows, steps = job.listed(), context.pick(12, 200)
 
     def variant(name: str, data: Any, *, own: bool, **options: Any) -> Variant:
         work = training.train(job, data, own=own, max_steps=steps, **options)
