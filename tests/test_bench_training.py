@@ -44,6 +44,14 @@ def test_without_padding_both_trainers_run_on_the_same_batches():
     assert (case.amount, case.unit) == (32, "rows")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("work", unpadded.WORKS, ids=lambda work: work.name)
+def test_each_row_without_padding_has_the_losses_of_the_stock_trainer(work):
+    (case,) = unpadded._train(BARE, work=replace(work, steps=(2, 2), layers=1))
+    assert "losses of 2 steps" in case.check()
+    assert set(work.asked) <= {one.name for one in case.variants}
+
+
 def test_a_row_without_padding_refuses_other_losses_and_a_model_that_stayed_padded(monkeypatch):
     one = replace(SHORT, steps=(1, 1))
     (case,) = unpadded._train(BARE, work=one)
