@@ -135,6 +135,7 @@ def _trl(job: Job, chats: Any, steps: int, model: Any) -> Any:
     import transformers
     from trl import SFTConfig, SFTTrainer
 
+    datasets.disable_progress_bars()
     with tempfile.TemporaryDirectory() as folder:
         arguments = SFTConfig(
             output_dir=folder, per_device_train_batch_size=job.batch, max_steps=steps,

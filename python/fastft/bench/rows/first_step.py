@@ -71,6 +71,7 @@ def read_peer(job: Job, path: Path, cache: str) -> Any:
     """The rows of a file as `datasets` reads them, in a cache that is new."""
     import datasets
 
+    datasets.disable_progress_bars()
     table = datasets.load_dataset("csv", data_files=str(path), cache_dir=cache, split="train")
     table = table.class_encode_column("label").rename_column("label", "labels")
 
