@@ -1,6 +1,6 @@
 //! Rows that are special: all but certain, infinite, undefined, with equal logits.
 
-use fastft_core::loss::{F32, Level, Options, Row, cross_entropy};
+use fastft_core::loss::{F32, Options, Row, cross_entropy};
 
 use crate::problems::{Problem, error, levels, widened};
 
