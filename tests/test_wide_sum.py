@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from fastft.modeling.losses import wide_sum
+from fastft.modeling.losses import chunks, wide_sum
 from fastft.modeling.losses.wide_sum import WideSum
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -63,3 +63,33 @@ def test_where_torch_can_it_adds_the_product_to_the_float32_sum(
     total.add(slopes, rows)
     assert [tuple(one.shape) for one in calls] == [(4, 4), (3, 4)] * 2
     assert torch.equal(total.narrowed(), (2 * (slopes.float().t() @ rows.float())).bfloat16())
+
+
+@pytest.mark.parametrize("num_chunks", [1, 2, 3, 5])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_sums_on_the_cpu_round_each_product_and_their_sum_once(
+    num_chunks: int, dtype: torch.dtype
+) -> None:
+    """With more than one product; the room for the sum may hold anything before."""
+    generator = torch.Generator().manual_seed(num_chunks)
+    hidden = torch.randn(num_chunks * 7, 9, generator=generator).to(dtype)
+    weight = torch.randn(31, 9, generator=generator).to(dtype)
+    slopes = torch.randn(num_chunks * 7, 31, generator=generator).to(dtype)
+    plan = chunks.Plan(chunk_tokens=7, accum_dtype=torch.float32)
+    sums = chunks._Sums(chunks.Linear(hidden, weight, None), plan, num_chunks=num_chunks)
+    exact = torch.zeros(31, 9)
+    for start in range(0, len(hidden), 7):
+        end = start + 7
+        sums.add(slopes[start:end], start, end)
+        exact += torch.mm(slopes[start:end].t(), hidden[start:end]).float()
+    found = sums.gradients().weight
+    assert found is not None and found.dtype == dtype
+    assert torch.equal(found, exact.to(dtype))
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (3, 0), (5, 7), (300, 1024)])
+def test_rows_are_added_by_blocks(shape: tuple[int, int]) -> None:
+    total, part = torch.randn(shape), torch.randn(shape).bfloat16()
+    exact = total + part.float()
+    wide_sum.add_rows(total, part)
+    assert torch.equal(total, exact)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import torch
 
 from fastft.modeling.losses.reference import Rows
-from fastft.modeling.losses.wide_sum import WideSum
+from fastft.modeling.losses.wide_sum import WideSum, add_rows
 
 if TYPE_CHECKING:
     from fastft.modeling.losses.kernel import RowKernel
@@ -154,13 +154,21 @@ class _Sums:
             # One chunk is summed in float32 as it is.
             self.wide = WideSum(weight)
         elif plan.weight:
-            dtype = weight.dtype if plan.on_device else plan.accum_dtype or weight.dtype
-            self.weight = torch.zeros(weight.shape, dtype=dtype, device=weight.device)
-            # A product in another type than its operands has to be made before it is added.
-            self.product = None if dtype == weight.dtype else torch.empty_like(weight)
+            self._take_room(weight, plan, num_chunks)
         self.bias: torch.Tensor | None = None
         if plan.bias and bias is not None:
             self.bias = torch.zeros(bias.shape, dtype=_sum_type(bias.dtype), device=bias.device)
+
+    def _take_room(self, weight: torch.Tensor, plan: Plan, num_chunks: int) -> None:
+        """Makes room for the sum of the weight gradient."""
+        dtype = weight.dtype if plan.on_device else plan.accum_dtype or weight.dtype
+        # A product in another type than its operands has to be made before it is added.
+        if dtype != weight.dtype and num_chunks > 1:
+            self.product = torch.empty_like(weight)
+        # Two products that are rounded already are added and rounded at once.
+        dtype = dtype if num_chunks > 2 else weight.dtype
+        make = torch.zeros if self.product is None else torch.empty
+        self.weight = make(weight.shape, dtype=dtype, device=weight.device)
 
     def add(self, slopes: torch.Tensor, start: int, end: int) -> None:
         """Adds the rows from `start` to `end`, the gradient of whose logits is `slopes`."""
@@ -173,7 +181,11 @@ class _Sums:
             # beta=0 spares reading zeros
             self.weight.addmm_(slopes.t(), rows, beta=1 if start else 0)
         elif self.weight is not None:
-            self.weight.add_(torch.mm(slopes.t(), rows, out=self.product))
+            product = torch.mm(slopes.t(), rows, out=self.product)
+            if start:
+                add_rows(self.weight, product)
+            else:
+                self.weight.copy_(product)
         if self.bias is not None:
             self.bias.add_(slopes.sum(0, dtype=self.bias.dtype))
 

@@ -15,6 +15,10 @@ FIRST = 1 << 20
 """Values that are narrowed by way of a copy, before there is room."""
 
 
+AT_ONCE = 1 << 17
+"""Values that are widened before they are added on the CPU: they stay in its cache."""
+
+
 class WideSum:
     """A float32 sum of products (V, K) times (K, H), given in half precision."""
 
@@ -48,6 +52,20 @@ class WideSum:
         _narrow_in_place(first, place)
         place[first.numel() : first.numel() + second.numel()].copy_(second)
         return place[: self.shape.numel()].view(self.shape)
+
+
+def add_rows(total: torch.Tensor, part: torch.Tensor) -> None:
+    """Adds `part` to `total`, both (V, H), in place, where they differ in type by blocks of rows.
+
+    To add values of two types at once takes torch on the CPU several times the time.
+    """
+    if total.dtype == part.dtype:
+        total.add_(part)
+        return
+    size = max(AT_ONCE // max(part.shape[1], 1), 1)
+    for start in range(0, len(part), size):
+        end = start + size
+        total[start:end].add_(part[start:end].to(total.dtype))
 
 
 def _narrow_in_place(wide: torch.Tensor, narrow: torch.Tensor) -> None:
