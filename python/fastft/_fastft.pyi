@@ -15,6 +15,7 @@ __all__ = [
     "TokenDataset",
     "Tokenizer",
     "__version__",
+    "block_checksums",
     "cross_entropy",
     "cut_batches",
     "loss_positions",
@@ -297,6 +298,9 @@ def loss_positions(
     Returns:
         int64 (N,): `row * T + t` of each position whose label is not -100; int64 (N,): that label.
     """
+
+def block_checksums(values: NDArray[np.uint8]) -> NDArray[np.uint32]:
+    """Gives the CRC-32 (the one of zlib) of each block of 256 KiB; the last may be shorter."""
 
 def cut_batches(
     order: NDArray[np.int64],

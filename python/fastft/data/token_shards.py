@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastft import _fastft
 from fastft.errors import DamagedFileError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
@@ -216,15 +217,9 @@ def _mapped(folder: Path, name: str, entry: Mapping[str, Any]) -> NDArray[Any]:
 
 
 def _require_checksums(folder: Path, name: str, array: NDArray[Any], checksums: list[int]) -> None:
-    blocks = list(_blocks(array))
+    blocks = _fastft.block_checksums(array.view(np.uint8)).tolist()
     if len(blocks) != len(checksums):
         raise damaged(folder / MANIFEST, f"{len(checksums)} checksums for {name}")
-    for number, (block, checksum) in enumerate(zip(blocks, checksums, strict=True)):
-        if zlib.crc32(block) != checksum:
+    for number, (found, checksum) in enumerate(zip(blocks, checksums, strict=True)):
+        if found != checksum:
             raise damaged(_file_of(folder, name), f"another block {number} of 256 KiB")
-
-
-def _blocks(array: NDArray[Any]) -> Iterator[memoryview]:
-    data = array.data.cast("B") if len(array) else memoryview(b"")
-    for start in range(0, data.nbytes, BLOCK_BYTES):
-        yield data[start : start + BLOCK_BYTES]

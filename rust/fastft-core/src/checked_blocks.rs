@@ -15,6 +15,12 @@ use crate::error::{Error, Result};
 /// The bytes of a block; the last one of an array may be shorter.
 pub const BLOCK_BYTES: usize = 1 << 18;
 
+/// The CRC-32 (the one of zlib) of each block of bytes.
+#[must_use]
+pub fn block_checksums(bytes: &[u8]) -> Vec<u32> {
+    bytes.chunks(BLOCK_BYTES).map(crc32fast::hash).collect()
+}
+
 /// Integers as they lie in a file: little endian.
 pub trait LittleEndian: Copy {
     /// The bytes of one.
@@ -126,6 +132,15 @@ mod tests {
         );
         assert_eq!(checksum::<u32>(&[0x3433_3231, 0x3837_3635]), 0x9AE0_DAAF);
         assert_eq!(checksum::<u16>(&[]), 0);
+    }
+
+    #[test]
+    fn bytes_have_the_checksums_of_their_blocks() {
+        let array = array();
+        let bytes: Vec<u8> = array.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let expected: Vec<u32> = array.chunks(BLOCK_BYTES / 2).map(checksum).collect();
+        assert_eq!(block_checksums(&bytes), expected);
+        assert!(block_checksums(&[]).is_empty());
     }
 
     #[test]

@@ -34,7 +34,7 @@ mod _fastft {
     #[pymodule_export]
     use super::text_column::text_buffers;
     #[pymodule_export]
-    use super::token_dataset::PyTokenDataset;
+    use super::token_dataset::{PyTokenDataset, block_checksums};
     #[pymodule_export]
     use super::tokenizer::{PyEncodedColumn, PyTokenizer};
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fastft_core::checked_blocks::CheckedBlocks;
+use fastft_core::checked_blocks::{self, CheckedBlocks};
 use fastft_core::collator::{Recipe, collate_as};
 use fastft_core::column::NamedColumn;
 use fastft_core::token_dataset::{Ids, TokenDataset};
@@ -12,10 +12,22 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::array::{optional_slice, slice};
+use crate::array::{array, optional_slice, slice};
 use crate::collator::{PyRecipe, batch_arrays};
 use crate::column::{BorrowedColumn, PyColumn};
 use crate::enter::enter;
+
+/// The CRC-32 of each block of 256 KiB.
+#[pyfunction]
+#[expect(clippy::needless_pass_by_value, reason = "PyO3 hands arguments over")]
+pub(crate) fn block_checksums(
+    py: Python<'_>,
+    values: PyReadonlyArray1<'_, u8>,
+) -> PyResult<Py<PyArray1<u32>>> {
+    let values = slice(&values, "values")?;
+    let checksums = enter(py, || Ok(checked_blocks::block_checksums(values)))?;
+    Ok(array(py, checksums))
+}
 
 /// Flat token ids with row offsets. It keeps the arrays alive; nothing is copied.
 #[pyclass(name = "TokenDataset", module = "fastft._fastft", frozen)]
