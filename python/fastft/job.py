@@ -36,9 +36,8 @@ from fastft.training.batching import (
     training_sampler,
 )
 from fastft.training.best_model import check_metrics
+from fastft.training.choices import check_choices
 from fastft.training.first_process import from_first_process
-from fastft.training.frozen_settings import check_frozen_cache
-from fastft.training.fused_loss import check_fuse_head
 from fastft.training.optimizer import check_optimizer
 from fastft.training.output import (
     check_disk_space,
@@ -46,7 +45,6 @@ from fastft.training.output import (
     choose_output_dir,
 )
 from fastft.training.packed_training import check_rows_apart
-from fastft.training.padding_free import check_padding_free
 from fastft.training.plan import (
     DEFAULTS,
     Sizes,
@@ -110,9 +108,7 @@ class Job:
             self.console.note(note)
         refuse_resume_from_checkpoint(self.request.training)
         check_batching(*(self.request.options[name] for name in BATCHING_OPTIONS))
-        check_fuse_head(self.request.options["fuse_head"])
-        check_padding_free(self.request.options["padding_free"])
-        check_frozen_cache(self.request.options["frozen_cache"])
+        check_choices(self.request.options)
         self._start_device()
         self._choose_output_dir()
         self._load_tokenizer()

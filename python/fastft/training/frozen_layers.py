@@ -19,8 +19,8 @@ from fastft.data.batch_reference import BatchReference
 from fastft.data.token_dataset import TokenDataset
 from fastft.errors import ConfigurationError
 from fastft.modeling.frozen_prefix.stand_ins import ENCODER_STATES, STATES
+from fastft.training.choices import check_choices
 from fastft.training.frozen_plan import FrozenPlan
-from fastft.training.frozen_settings import check_frozen_cache
 
 if TYPE_CHECKING:
     from fastft.data.row_states import RowStates
@@ -80,7 +80,7 @@ class FrozenLayersMixin(_StockTrainer):  # type: ignore[misc]  # transformers ca
         console: Console | None = None,
         **kwargs: Any,
     ) -> None:
-        check_frozen_cache(frozen_cache)
+        check_choices({"frozen_cache": frozen_cache})
         self.frozen_cache = frozen_cache
         self._console = console or Console(quiet=True)
         self._frozen: FrozenPlan | None = None

@@ -12,10 +12,6 @@ from fastft.data.language_modeling_collator import DataCollatorForLanguageModeli
 from fastft.data.packed_collator import PackedMaskingCollator
 from fastft.data.seq2seq_collator import DataCollatorForSeq2Seq
 from fastft.data.token_classification_collator import DataCollatorForTokenClassification
-from fastft.errors import ConfigurationError
-
-FROZEN_CACHE = ("auto", "memory", "disk", "off")
-"""What `frozen_cache=` may be."""
 
 MEMORY_SHARE = 0.25
 """The part of the free memory that "auto" fills before it goes to the disk."""
@@ -29,22 +25,6 @@ took 4.3 s of CPU time for 1,000 rows of SST-2 with 2,048, 5.7 s with 8,192."""
 
 MOST_FILL_TOKENS = 16384
 """The same for other devices."""
-
-
-def check_frozen_cache(value: Any) -> None:
-    """Looks at the argument before anything is loaded.
-
-    Raises:
-        ConfigurationError: It is none of the four words.
-    """
-    if not isinstance(value, str) or value not in FROZEN_CACHE:
-        raise ConfigurationError(
-            "there is no such choice",
-            place="argument frozen_cache",
-            found=repr(value),
-            expected=" or ".join(map(repr, FROZEN_CACHE)),
-            fix='pass frozen_cache="auto", or leave it out',
-        )
 
 
 def why_not_by_arguments(arguments: Any, choice: str) -> str | None:

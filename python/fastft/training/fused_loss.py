@@ -18,15 +18,13 @@ from fastft.modeling.losses.fuse_head import (
     why_not_fused,
 )
 from fastft.modeling.losses.supervised import supervised
+from fastft.training.choices import check_choices
 
 if TYPE_CHECKING:
     # The mixin stands before a stock Trainer and uses what is there.
     _StockTrainer = Any
 else:
     _StockTrainer = object
-
-FUSE_HEAD = ("auto", True, False)
-"""What `fuse_head=` may be."""
 
 MIN_LOGITS = 1 << 20
 """Logits of a batch from which "auto" fuses: 4 MiB in fp32. On a CPU, eager cross entropy takes
@@ -35,22 +33,6 @@ to save."""
 
 ASSUMED_TOKENS = 128
 """Tokens of a row where the dataset is not ours and does not say."""
-
-
-def check_fuse_head(value: Any) -> None:
-    """Looks at the argument before anything is loaded.
-
-    Raises:
-        ConfigurationError: It is neither "auto" nor True nor False.
-    """
-    if not any(value is one for one in (True, False)) and value != "auto":
-        raise ConfigurationError(
-            "there is no such choice",
-            place="argument fuse_head",
-            found=repr(value),
-            expected='"auto", True or False',
-            fix='pass fuse_head="auto", or leave it out',
-        )
 
 
 class FusedLabelSmoother:
@@ -108,7 +90,7 @@ class FusedLossMixin(_StockTrainer):  # type: ignore[misc]  # transformers carri
         drops_logits: bool = False,
         **kwargs: Any,
     ) -> None:
-        check_fuse_head(fuse_head)
+        check_choices({"fuse_head": fuse_head})
         self.fuse_head = fuse_head
         self._drops_logits = drops_logits
         self._why_not_fused: str | None = None

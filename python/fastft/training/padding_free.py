@@ -15,6 +15,7 @@ from fastft.modeling.padding_free.model import (
     take_padding_out,
     why_padded,
 )
+from fastft.training.choices import check_choices
 
 if TYPE_CHECKING:
     import torch
@@ -23,22 +24,6 @@ if TYPE_CHECKING:
     _StockTrainer = Any
 else:
     _StockTrainer = object
-
-
-def check_padding_free(value: Any) -> None:
-    """Looks at the argument before anything is loaded.
-
-    Raises:
-        ConfigurationError: It is neither "auto" nor True nor False.
-    """
-    if not any(value is one for one in (True, False)) and value != "auto":
-        raise ConfigurationError(
-            "there is no such choice",
-            place="argument padding_free",
-            found=repr(value),
-            expected='"auto", True or False',
-            fix='pass padding_free="auto", or leave it out',
-        )
 
 
 class PaddingFreeMixin(_StockTrainer):  # type: ignore[misc]  # transformers carries no types
@@ -55,7 +40,7 @@ class PaddingFreeMixin(_StockTrainer):  # type: ignore[misc]  # transformers car
     """
 
     def __init__(self, *args: Any, padding_free: bool | str = "auto", **kwargs: Any) -> None:
-        check_padding_free(padding_free)
+        check_choices({"padding_free": padding_free})
         self.padding_free = padding_free
         self._why_padded: str | None = None
         self._padding_explained: str | None = None
