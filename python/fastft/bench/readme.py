@@ -31,7 +31,6 @@ HEADLINES = (
     ("loss/linear/gpt2", "eager torch", "loss of a GPT-2 head"),
     ("train/padding-free/short", "transformers, default", "training MiniLM on short texts"),
     ("train/padding-free/short", "transformers, group_by_length", "the same, theirs by length"),
-    ("train/frozen/head", "transformers, base frozen", "training the head alone, 3 epochs"),
     ("train/evaluate", "transformers", "evaluating MiniLM"),
 )
 """Row, peer, and what the README calls the work; rows where a peer may win belong here too."""
