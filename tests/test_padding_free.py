@@ -17,7 +17,7 @@ from fastft.modeling.padding_free.attention import KEYWORD
 from fastft.modeling.padding_free.model import explain_padding, is_padding_free, why_padded
 from fastft.modeling.padding_free.moves import gather, spread
 from fastft.modeling.padding_free.rows import Rows, Slab
-from fastft.modeling.padding_free.weighted import weighted_attention
+from fastft.modeling.padding_free.weighted import drawn, weighted_attention
 from tests import padding_free_models as zoo
 from tests.test_padding_free_models import assert_equal, run
 
@@ -507,8 +507,7 @@ def test_attention_with_weights_is_the_formula(
             scores = scores.masked_fill(~mask, -torch.inf)
         weights = scores.softmax(-1)
         if dropout:
-            drawn = torch.empty_like(weights.flatten(0, 1)).bernoulli_(1 - dropout)
-            weights = weights * drawn.view_as(weights) / (1 - dropout if dropout < 1 else 1)
+            weights = weights * drawn(weights.flatten(0, 1), dropout).view_as(weights)
         return slab.unpad((weights @ v).transpose(1, 2))
 
     inputs = (query, key, value, bias)

@@ -15,6 +15,9 @@ from torch.autograd.function import once_differentiable
 if TYPE_CHECKING:
     from fastft.modeling.padding_free.rows import Slab
 
+CHANCES = 2**16
+"""Equally likely values of the 16 bits that decide on a weight."""
+
 
 def weighted_attention(
     query: torch.Tensor,
@@ -72,10 +75,7 @@ class _Weighted(torch.autograd.Function):
         else:
             scores = torch.baddbmm(scores, q, k.transpose(1, 2), alpha=scaling)
         weights = torch.softmax(scores, -1)
-        kept = None
-        if dropout > 0:
-            scale = 1 / (1 - dropout) if dropout < 1 else 0.0
-            kept = torch.empty_like(weights).bernoulli_(1 - dropout).mul_(scale)
+        kept = drawn(weights, dropout) if dropout > 0 else None
         used = weights if kept is None else weights * kept
         ctx.save_for_backward(q, k, v, weights, kept)
         ctx.slab, ctx.keys, ctx.scaling, ctx.heads = slab, keys, scaling, heads
@@ -105,6 +105,30 @@ class _Weighted(torch.autograd.Function):
             _by_token(by_value, keys, heads),
         )
         return (*moved, by_bias, *(None,) * 5)
+
+
+def drawn(weights: torch.Tensor, dropout: float) -> torch.Tensor:
+    """Draws which weights are kept: zero where one is dropped, else by what it grows.
+
+    `bernoulli_` takes 5 ns a weight on a CPU, four times as long as the attention itself. Here one
+    draw of 64 bits decides on four weights. The share is rounded to a 65,536th, and what is kept
+    grows by the rounded share, so that the mean stays.
+
+    Args:
+        weights: Floats, contiguous.
+        dropout: The share that is dropped, above 0, at most 1.
+
+    Returns:
+        Like `weights`.
+    """
+    dropped, kept = round(dropout * CHANCES), torch.empty_like(weights)
+    if weights.device.type != "cpu" or dropped in (0, CHANCES):
+        scale = 1 / (1 - dropout) if dropout < 1 else 0.0
+        return kept.bernoulli_(1 - dropout).mul_(scale)
+    draws = torch.empty((weights.numel() + 3) // 4, dtype=torch.int64)
+    bits = draws.random_(-(2**63), None).view(torch.int16)[: weights.numel()]
+    torch.ge(bits.view(weights.shape), dropped - CHANCES // 2, out=kept)
+    return kept.mul_(CHANCES / (CHANCES - dropped))
 
 
 def _added(
