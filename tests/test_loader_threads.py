@@ -278,7 +278,7 @@ def test_ctrl_c_ends_a_wait() -> None:
 import numpy as np, os, signal, threading, time
 from fastft import _fastft
 data = _fastft.TokenDataset(np.zeros(1, np.uint16), np.array([0, 1], np.uint64))
-recipe = _fastft.Recipe.padded(pad_token_id=0, width=600_000_000)
+recipe = _fastft.Recipe.padded(pad_token_id=0, width=100_000_000)
 loader = _fastft.DataLoader(data, recipe, num_threads=1)
 for _ in range(8):
     loader.put(np.zeros(1, np.int64))
