@@ -8,20 +8,15 @@ import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from fastft.bench.rows.chat import TEMPLATE
 from fastft.tasks.built_in_templates import TEMPLATES
 
 # The older form of ChatML with the marks that say what the assistant writes.
-CHATML_MARKED = """\
-{%- for message in messages %}
-{{- '<|im_start|>' + message['role'] + '\\n' }}
-{%- if message['role'] == 'assistant' %}
-{%- generation %}{{- message['content'] + '<|im_end|>' }}{%- endgeneration %}
-{%- else %}
-{{- message['content'] + '<|im_end|>' }}
-{%- endif %}
-{{- '\\n' }}
-{%- endfor %}
+CHATML_MARKED = (
+    TEMPLATE
+    + """
 {%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}"""
+)
 
 # Qwen3: replies before the last question lose what was thought, the last one always has it.
 THINKING = """\

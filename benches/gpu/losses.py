@@ -18,7 +18,7 @@ from benches.gpu.device import usable
 
 import fastft
 from fastft.bench.row import Case, Row, Variant, absent, demand, limit, ours
-from fastft.bench.rows.loss import CHUNKED, EAGER, PRODUCTS, Shape
+from fastft.bench.rows.loss import CHUNKED, EAGER, PRODUCTS, Shape, step
 from fastft.bench.rows.loss import kernel as cpu_kernel
 
 if TYPE_CHECKING:
@@ -179,19 +179,6 @@ def losses(
     if "QuACK" not in missing:
         found["QuACK"] = partial(own, backend="quack")
     return found, missing
-
-
-def step(loss: Callable[[], torch.Tensor], *leaves: torch.Tensor) -> Callable[[], Any]:
-    """Forward and backward."""
-
-    def run() -> torch.Tensor:
-        for leaf in leaves:
-            leaf.grad = None
-        result = loss()
-        result.backward()
-        return result.detach()
-
-    return run
 
 
 def _linear(context: Context, *, device: Device, shape: Shape) -> Iterable[Case]:
