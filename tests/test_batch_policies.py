@@ -290,6 +290,18 @@ def test_a_fingerprint_tells_settings_and_data_apart() -> None:
     assert (prints[0], samplers[-1].plan().hash()) == PINNED
 
 
+def test_a_fingerprint_sees_every_length_and_how_many_there_are() -> None:
+    lengths = np.full(200_000, 7, np.uint32)  # more than one block, and more than is hashed whole
+    others = [lengths, lengths[:-1], np.append(lengths, np.uint32(7))]
+    for row in (0, 30_000, 199_999):
+        changed = lengths.copy()
+        changed[row] += 1
+        others.append(changed)
+    others.append(np.concatenate([others[-1][1:], others[-1][:1]]))
+    prints = [make(one, "tokens").fingerprint() for one in others]
+    assert len(set(prints)) == len(prints)
+
+
 PINNED = ("f66fa8a64d4f8ce9", "8b1a584164a40cd4")
 
 
