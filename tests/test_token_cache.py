@@ -21,11 +21,14 @@ import pytest
 import fastft
 from fastft import TokenDataset
 from fastft.data import token_cache
+from fastft.data.augmentation import AugmentingCollator
 from fastft.data.collator import DataCollatorWithPadding
 from fastft.data.token_cache import TokenCacheWarning
 from fastft.data.token_shards import BLOCK_BYTES, HEADER_BYTES, open_shards
 from fastft.data.tokenizer import Tokenizer
+from fastft.training.packed_training import check_rows_apart
 from tests.tiny import sentences, tiny_tokenizer
+from tests.tiny_lm import tiny_gpt2
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -238,6 +241,23 @@ class TestDamage:
         assert loaded[0] == sound[0]
         with pytest.raises(fastft.Error, match="block 1 of 256 KiB"):
             loaded[-1]
+
+    def test_what_looks_at_the_first_rows_reads_no_more(
+        self, hf: Any, tmp_path: Path, cache: Path
+    ) -> None:
+        path = tmp_path / "many.txt"
+        path.write_text("good film\n" * (BLOCK_BYTES // 8 + 1000))
+        sound = TokenDataset.from_files(path, hf)
+        assert sound.folder is not None
+        damage_ids(sound)  # the last block
+        loaded = TokenDataset.load(sound.folder)
+        arguments = fastft.TrainingArguments(str(tmp_path / "run"), use_cpu=True)
+        assert check_rows_apart(tiny_gpt2(), loaded, arguments)
+        AugmentingCollator(DataCollatorWithPadding(hf), {"delete": 0.5}, hf, 1)(
+            loaded.__getitems__([0, 5])
+        )
+        with pytest.raises(fastft.Error, match="block 1 of 256 KiB"):
+            loaded.ids  # noqa: B018
 
 
 def damage_ids(dataset: TokenDataset) -> None:

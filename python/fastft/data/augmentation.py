@@ -142,7 +142,7 @@ class AugmentingCollator:
 
     def _row(self, dataset: TokenDataset, row: int) -> tuple[NDArray[Any], NDArray[Any]]:
         start, end = int(dataset.row_offsets[row]), int(dataset.row_offsets[row + 1])
-        ids = dataset.ids[start:end].copy()
+        ids = dataset.row_ids(row).copy()
         types = np.asarray(dataset.type_ids.row(row, start, end))
         words = np.flatnonzero(~np.isin(ids, self.tokenizer.all_special_ids))[self.num_kept :]
         random_bits = counter_random.bits(self.seed, self.epoch, np.full(len(words), row), words)

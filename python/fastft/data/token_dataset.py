@@ -156,6 +156,12 @@ class TokenDataset(TokenConstructors, torch.utils.data.Dataset[dict[str, Any]]):
             self._or_encoded_again(lambda: self.rust.check_blocks())
         return self._ids
 
+    def row_ids(self, row: int) -> Array:
+        """Gives the token ids of a row, 0 to rows - 1; of a file, its blocks alone are compared."""
+        if self.folder is not None:
+            self._or_encoded_again(lambda: self.rust.check_row(row))
+        return self._ids[int(self.row_offsets[row]) : int(self.row_offsets[row + 1])]
+
     def fit(self, max_length: int, overlong: str = "error") -> TokenDataset:
         """Gives a dataset whose rows have at most `max_length` tokens.
 
@@ -262,13 +268,12 @@ class TokenDataset(TokenConstructors, torch.utils.data.Dataset[dict[str, Any]]):
         row = row + len(self) if row < 0 else row
         if not 0 <= row < len(self):
             raise IndexError(f"row {index} of a dataset of {len(self)} rows")
-        if self.folder is not None:
-            self._or_encoded_again(lambda: self.rust.check_row(row))
+        ids = self.row_ids(row)
         start, end = int(self.row_offsets[row]), int(self.row_offsets[row + 1])
         example: dict[str, Any] = {}
         for name in self.model_inputs:
             if name == "input_ids":
-                example[name] = self._ids[start:end].tolist()
+                example[name] = ids.tolist()
             elif name == "token_type_ids":
                 example[name] = self.type_ids.row(row, start, end).tolist()
             else:
