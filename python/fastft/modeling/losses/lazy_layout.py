@@ -14,16 +14,7 @@ METADATA = (
         getattr(torch.Tensor, name).__get__
         for name in (
             *("shape", "dtype", "device", "ndim", "layout", "requires_grad", "is_leaf", "grad_fn"),
-            *(
-                "_base",
-                "is_cuda",
-                "is_cpu",
-                "is_sparse",
-                "is_nested",
-                "is_quantized",
-                "is_meta",
-                "is_mps",
-            ),
+            *("_base", "is_cuda", "is_cpu", "is_sparse", "is_nested", "is_quantized", "is_meta"),
             *("is_mps", "is_xla", "is_xpu", "itemsize", "nbytes", "_version", "output_nr"),
         )
     )

@@ -251,9 +251,8 @@ def _add(func: Any, logits: LazyLogits, other: Any) -> Any:
         return NotImplemented
     has_trained = any(one is not None and one.requires_grad for one in logits.source.tensors)
     if other.requires_grad and has_trained and not logits.requires_grad:
-        return (
-            NotImplemented  # made without a graph: the gradient of `other` must not reach the head
-        )
+        # Made without a graph: the gradient of `other` must not reach the head.
+        return NotImplemented
     other = other.clone()  # a buffer may be changed before the loss runs
     chain = logits.chain.plus(other.reshape(-1))
     if chain is None:
