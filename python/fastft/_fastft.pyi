@@ -15,6 +15,7 @@ __all__ = [
     "TokenDataset",
     "Tokenizer",
     "__version__",
+    "adamw_rows",
     "block_checksums",
     "cross_entropy",
     "cut_batches",
@@ -364,6 +365,33 @@ class Batches:
             Flat indices, batch offsets, which batches are repeated, and the number of tokens
             without and with padding.
         """
+
+def adamw_rows(
+    param: NDArray[np.float32],
+    exp_avg: NDArray[np.float32],
+    exp_avg_sq: NDArray[np.float32],
+    live: NDArray[np.bool_],
+    rows: NDArray[np.int64],
+    values: NDArray[np.float32],
+    *,
+    lr: float,
+    betas: tuple[float, float],
+    eps: float,
+    step: float,
+    num_threads: int = 1,
+) -> int:
+    """A step of AdamW, without weight decay, on the rows of `param` (V, H) that it moves.
+
+    These are `rows` (ascending, each once), whose gradients are `values` (rows, H), and those that
+    `live` (V,) marks: they had a gradient before. `rows` are marked too. A first moment below the
+    smallest normal float32 becomes zero.
+
+    Returns:
+        How many rows live.
+
+    Raises:
+        DataError: Arrays do not fit each other, or a row does not exist; nothing was written.
+    """
 
 def cross_entropy(
     logits: NDArray[Any],

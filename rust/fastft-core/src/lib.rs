@@ -1,4 +1,4 @@
-//! The core of fastft: from text to padded batches, and the loss, in plain Rust that knows no Python.
+//! The core of fastft: from text to padded batches, the loss, and steps of embeddings, in plain Rust that knows no Python.
 //!
 //! The modules are listed in the order in which data flows; each imports only [`error`] and
 //! modules above it (`tests/layers.rs` holds that).
@@ -17,6 +17,7 @@
 //!     end to end, with its labels.
 //! 11. [`data_loader`] makes batches ahead of time, on threads, in the order asked for.
 //! 12. [`loss`] takes the cross entropy of rows of logits, and its gradient, in place.
+//! 13. [`optimizer`] takes a step of `AdamW` on the rows of an embedding that it moves.
 //!
 //! Nothing here panics on any input: what is wrong comes back as an [`Error`] with its values.
 
@@ -28,6 +29,7 @@ pub mod data_loader;
 pub mod error;
 pub mod length_sort;
 pub mod loss;
+pub mod optimizer;
 pub mod packing;
 pub mod parallelism;
 pub mod sampler;

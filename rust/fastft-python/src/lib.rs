@@ -11,6 +11,7 @@ mod data_loader;
 mod enter;
 mod error;
 mod loss;
+mod optimizer;
 mod packing;
 mod text_column;
 mod token_dataset;
@@ -29,6 +30,8 @@ mod _fastft {
     use super::data_loader::PyDataLoader;
     #[pymodule_export]
     use super::loss::{cross_entropy, simd_level};
+    #[pymodule_export]
+    use super::optimizer::adamw_rows;
     #[pymodule_export]
     use super::packing::pack;
     #[pymodule_export]

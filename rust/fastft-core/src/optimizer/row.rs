@@ -1,0 +1,119 @@
+//! The arithmetic of `AdamW` on one row, in the order in which torch does it.
+
+/// The settings of a step, as `torch.optim.AdamW` names them.
+#[derive(Debug, Clone, Copy)]
+pub struct AdamW {
+    /// The learning rate.
+    pub lr: f64,
+    /// What stays of the first moment.
+    pub beta1: f64,
+    /// What stays of the second moment.
+    pub beta2: f64,
+    /// What is added to the root of the second moment.
+    pub eps: f64,
+    /// Which step this is, counted from 1.
+    pub step: f64,
+}
+
+/// A row and its moments, equally long.
+pub(super) struct State<'a> {
+    pub(super) param: &'a mut [f32],
+    pub(super) exp_avg: &'a mut [f32],
+    pub(super) exp_avg_sq: &'a mut [f32],
+}
+
+/// The settings as float32, worked out in float64 as torch does.
+#[derive(Clone, Copy)]
+struct Factors {
+    new1: f32,
+    beta2: f32,
+    new2: f32,
+    step_size: f32,
+    root_correction: f32,
+    eps: f32,
+}
+
+impl AdamW {
+    fn factors(&self) -> Factors {
+        Factors {
+            new1: narrow(1.0 - self.beta1),
+            beta2: narrow(self.beta2),
+            new2: narrow(1.0 - self.beta2),
+            step_size: narrow(self.lr / (1.0 - self.beta1.powf(self.step))),
+            root_correction: narrow((1.0 - self.beta2.powf(self.step)).sqrt()),
+            eps: narrow(self.eps),
+        }
+    }
+
+    /// Takes a step; no gradient is a gradient of zero.
+    pub(super) fn step(&self, state: State<'_>, gradient: Option<&[f32]>) {
+        let factors = self.factors();
+        #[cfg(target_arch = "x86_64")]
+        if std::is_x86_feature_detected!("avx2") {
+            #[expect(unsafe_code, reason = "the same loop, compiled for AVX2")]
+            // SAFETY: the processor has AVX2; nothing else is asked of the caller.
+            unsafe {
+                with_avx2(factors, state, gradient);
+            }
+            return;
+        }
+        on_row(factors, state, gradient);
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn with_avx2(factors: Factors, state: State<'_>, gradient: Option<&[f32]>) {
+    on_row(factors, state, gradient);
+}
+
+#[expect(
+    clippy::inline_always,
+    reason = "what is not inlined is compiled without the vector instructions of its caller"
+)]
+#[inline(always)]
+fn on_row(factors: Factors, state: State<'_>, gradient: Option<&[f32]>) {
+    let moments = state.exp_avg.iter_mut().zip(state.exp_avg_sq);
+    let elements = state.param.iter_mut().zip(moments);
+    match gradient {
+        Some(gradient) => elements
+            .zip(gradient)
+            .for_each(|((param, (first, second)), given)| {
+                on_element(factors, param, first, second, *given);
+            }),
+        None => elements.for_each(|(param, (first, second))| {
+            on_element(factors, param, first, second, 0.0);
+        }),
+    }
+}
+
+/// Without fused multiplication: all processors give the same bits.
+#[expect(clippy::inline_always, reason = "see `on_row`")]
+#[expect(clippy::suboptimal_flops, reason = "see above")]
+#[inline(always)]
+fn on_element(
+    factors: Factors,
+    param: &mut f32,
+    exp_avg: &mut f32,
+    exp_avg_sq: &mut f32,
+    gradient: f32,
+) {
+    let first = *exp_avg + factors.new1 * (gradient - *exp_avg);
+    // Numbers below the normal ones take a hundred times as long, and such a moment moves nothing.
+    *exp_avg = if first.abs() < f32::MIN_POSITIVE {
+        0.0
+    } else {
+        first
+    };
+    *exp_avg_sq = factors.beta2 * *exp_avg_sq + factors.new2 * gradient * gradient;
+    let root = exp_avg_sq.sqrt() / factors.root_correction + factors.eps;
+    *param -= factors.step_size * *exp_avg / root;
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "float32 is what the weights are"
+)]
+fn narrow(value: f64) -> f32 {
+    value as f32
+}
