@@ -49,6 +49,7 @@ def finetune(
     max_tokens: int | None = None,
     fuse_head: bool | str = "auto",
     padding_free: bool | str = "auto",
+    sparse_embedding: bool | str = "auto",
     frozen_cache: str = "auto",
     check: str = "warn",
     resume: bool | str = False,
@@ -91,6 +92,8 @@ def finetune(
             does not.
         padding_free: "auto" computes the real tokens of each batch only, on a CPU and where that
             gives the same loss; True insists, False does not.
+        sparse_embedding: "auto" lets AdamW step the rows of the vocabulary that it moves, on a CPU;
+            True insists, False steps all of them.
         frozen_cache: "auto" runs frozen layers once for every row, without dropout, and keeps what
             they give: in "memory", or on the "disk" where it is large; "off" runs them in every
             step.

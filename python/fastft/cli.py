@@ -122,6 +122,9 @@ def train(
     padding_free: Annotated[
         str | None, typer.Option(help="auto, true or false: layers compute real tokens only.")
     ] = None,
+    sparse_embedding: Annotated[
+        str | None, typer.Option(help="auto, true or false: AdamW steps touched rows only.")
+    ] = None,
     frozen_cache: Annotated[
         str | None, typer.Option(help="auto, memory, disk or off: frozen layers run once.")
     ] = None,
@@ -177,7 +180,7 @@ def _train_options() -> str:
         if hasattr(annotation, "__metadata__")
     }
     lines = [
-        f"  --{name.replace('_', '-'):<15} {option.help}"
+        f"  --{name.replace('_', '-'):<16} {option.help}"
         for name, option in options.items()
         if name not in ("model", "data")
     ]

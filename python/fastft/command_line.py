@@ -39,7 +39,7 @@ def finetune_call(given: dict[str, Any], config: Path | None, extra: list[str]) 
     for name in ("label_names", "label"):
         if isinstance(call.get(name), str) and _is_list(name, call[name]):
             call[name] = _names(call[name])
-    for name in ("lora", "fuse_head", "padding_free"):
+    for name in ("lora", "fuse_head", "padding_free", "sparse_embedding"):
         if isinstance(call.get(name), str):
             call[name] = _value(call[name], name)
     if call.get("frozen_cache") is False:  # YAML reads a bare off so

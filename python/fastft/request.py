@@ -33,6 +33,7 @@ OPTION_NAMES = (
     "max_tokens",
     "fuse_head",
     "padding_free",
+    "sparse_embedding",
     "frozen_cache",
     "check",
     "resume",

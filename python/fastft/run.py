@@ -117,6 +117,7 @@ def _trainer(job: Job) -> tuple[Trainer, ProgressCallback]:
         timing=job.timing,
         fuse_head=job.request.options["fuse_head"],
         padding_free=job.request.options["padding_free"],
+        sparse_embedding=job.request.options["sparse_embedding"],
         frozen_cache=job.request.options["frozen_cache"],
         console=job.console,
         **{name: job.request.options[name] for name in BATCHING_OPTIONS},
@@ -125,6 +126,8 @@ def _trainer(job: Job) -> tuple[Trainer, ProgressCallback]:
         job.console.detail("the loss runs without logits")
     if trainer.batching != "packed":  # of packed rows the job has spoken
         job.console.detail(trainer.explain_padding().partition("\n")[0])
+    if trainer.explain_embedding().startswith("embedding: the touched"):
+        job.console.detail("AdamW steps the rows of the embedding that it moves")
     trainer.add_callback(TrainLossCallback(trainer))
     trainer.add_callback(ResumedStateCallback(trainer))
     return trainer, progress

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 CHOICES: dict[str, tuple[Any, ...]] = {
     "fuse_head": ("auto", True, False),
     "padding_free": ("auto", True, False),
+    "sparse_embedding": ("auto", True, False),
     "frozen_cache": ("auto", "memory", "disk", "off"),
 }
 """The arguments, and what each may be; the first is the default."""

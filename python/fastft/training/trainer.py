@@ -16,6 +16,7 @@ from fastft.training.frozen_layers import FrozenLayersMixin
 from fastft.training.fused_loss import FusedLossMixin
 from fastft.training.packed_training import PackedTrainingMixin
 from fastft.training.padding_free import PaddingFreeMixin
+from fastft.training.sparse_embedding import SparseEmbeddingMixin
 from fastft.training.timing import Timing
 from fastft.training.token_batches import TokenBatchesMixin
 
@@ -27,6 +28,7 @@ class TrainerMixin(
     FusedLossMixin,
     ExactLossMixin,
     TokenBatchesMixin,
+    SparseEmbeddingMixin,
 ):
     """What fastft adds to a transformers Trainer.
 
@@ -45,6 +47,9 @@ class TrainerMixin(
 
     *Frozen layers.* They run once for every row, without dropout, and the epochs go on from what
     they gave; `frozen_cache="off"` turns that off, `explain_frozen()` says what was kept.
+
+    *Embedding.* On a CPU AdamW steps the rows of the vocabulary that it moves, not all of them;
+    `sparse_embedding=False` turns that off, `explain_embedding()` says what runs.
 
     *Precision.* A T5 that is asked to train in float16 trains in bfloat16 or float32.
     """
