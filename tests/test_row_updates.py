@@ -177,6 +177,23 @@ def test_behind_it_everything_is_as_it_was() -> None:
     pair.assert_equal()
 
 
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+def test_a_compiled_embedding_has_gradients_of_all_rows(backend: str) -> None:
+    pair = Pair()
+    compiled = torch.compile(pair.by_rows, backend=backend)
+    for seed in range(3):
+        pair.step(*drawn(seed, 50))
+    ids, upstream = drawn(3)
+    (compiled(ids) * upstream).sum().backward()
+    assert not pair.by_rows.weight.grad.is_sparse
+    pair.optimizers[1].step()
+    pair.whole.zero_grad()
+    (pair.whole(ids) * upstream).sum().backward()
+    pair.optimizers[0].step()
+    pair.step(*drawn(4, 50))
+    pair.assert_equal()
+
+
 def test_a_copy_of_the_model_has_gradients_of_all_rows() -> None:
     pair = Pair()
     pair.step(*drawn(0))

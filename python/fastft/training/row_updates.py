@@ -95,7 +95,8 @@ class SparseWhereFew:
     def __call__(self, embedding: torch.nn.Embedding, args: tuple[Any, ...]) -> None:
         """Decides for the call that follows."""
         touched = args[0].numel() * self.num_batches if args else embedding.num_embeddings
-        embedding.sparse = self.is_active and 2 * touched <= embedding.num_embeddings
+        is_eager = self.is_active and not torch.compiler.is_compiling()
+        embedding.sparse = is_eager and 2 * touched <= embedding.num_embeddings
 
     def __deepcopy__(self, memo: dict[int, Any]) -> SparseWhereFew:
         """The optimizer of a copy is not known here."""
