@@ -68,6 +68,12 @@ pub(super) trait Lanes: Copy + Send + Sync {
         no: Self::Vector,
     ) -> Self::Vector;
 
+    /// 0 where `a < b`, else (NaN too) `no`.
+    #[inline(always)]
+    fn zero_below(self, a: Self::Vector, b: Self::Vector, no: Self::Vector) -> Self::Vector {
+        self.where_less(a, b, self.splat(0.0), no)
+    }
+
     /// The sum of the lanes, in an order that is the same for all.
     #[inline(always)]
     fn total(self, values: Self::Vector) -> f32 {
@@ -100,7 +106,7 @@ pub(super) trait Lanes: Copy + Send + Sync {
         }
         // Below the bound all of this is nonsense. NaN is not below it.
         let whole = self.times_power(series, rounded);
-        self.where_less(a, self.splat(LOWEST), self.splat(0.0), whole)
+        self.zero_below(a, self.splat(LOWEST), whole)
     }
 
     /// `tanh(a)` to about one unit in the last place.

@@ -4,7 +4,7 @@
 //! row beside it that stays in the cache. What does not fill sixteen lanes is padded so that it adds
 //! nothing: with minus infinity below a maximum and an exponential, with 0 in a sum.
 
-use super::format::Format;
+use super::format::{F32, Format};
 use super::lanes::{Lanes, WIDTH};
 
 /// Sums are float32 within a block and float64 beyond, so that their error does not grow with the
@@ -54,17 +54,18 @@ fn unpad<T: Copy>(lanes: &[T; WIDTH], tail: &mut [T]) {
 
 /// The maximum; NaN counts as nothing, and comes back with the exponentials.
 #[inline(always)]
-pub(super) fn maximum<L: Lanes>(lanes: L, work: &[f32]) -> f32 {
-    let (vectors, tail) = work.as_chunks::<WIDTH>();
+pub(super) fn maximum<F: Format, L: Lanes>(lanes: L, row: &[F::Bits]) -> f32 {
+    let (vectors, tail) = row.as_chunks::<WIDTH>();
     let (fours, singles) = vectors.as_chunks::<4>();
     let lowest = lanes.splat(f32::NEG_INFINITY);
+    let tail = padded(tail, F::narrow_one(f32::NEG_INFINITY));
     // NaN may only ever be the first operand.
-    let rest = lanes.max(lanes.load(&padded(tail, f32::NEG_INFINITY)), lowest);
+    let rest = lanes.max(F::widen(lanes, &tail), lowest);
     // Four maxima, because each waits for the one before.
     let mut max = [rest; 4];
     for four in fours {
         for (max, vector) in max.iter_mut().zip(four) {
-            *max = lanes.max(lanes.load(vector), *max);
+            *max = lanes.max(F::widen(lanes, vector), *max);
         }
     }
     let [mut max, others @ ..] = max;
@@ -72,7 +73,7 @@ pub(super) fn maximum<L: Lanes>(lanes: L, work: &[f32]) -> f32 {
         max = lanes.max(other, max);
     }
     for vector in singles {
-        max = lanes.max(lanes.load(vector), max);
+        max = lanes.max(F::widen(lanes, vector), max);
     }
     lanes.largest(max)
 }
@@ -91,65 +92,92 @@ pub(super) fn shape_in_place<L: Lanes>(lanes: L, work: &mut [f32], shape: Shape)
         lanes.store(shaped, &mut last);
         unpad(&last, tail);
     }
-    maximum(lanes, work)
+    maximum::<F32, L>(lanes, work)
 }
 
-/// Widens a row into `work`, shapes it and gives its maximum; both have the same length.
+/// Widens a row into `work`; both have the same length.
 #[inline(always)]
-pub(super) fn widen<F: Format, L: Lanes>(
-    lanes: L,
-    row: &[F::Bits],
-    work: &mut [f32],
-    shape: Shape,
-) -> f32 {
-    let is_plain = shape.is_plain();
+pub(super) fn widen<F: Format, L: Lanes>(lanes: L, row: &[F::Bits], work: &mut [f32]) {
     let (from, from_tail) = row.as_chunks::<WIDTH>();
     let (to, to_tail) = work.as_chunks_mut::<WIDTH>();
-    let mut max = lanes.splat(f32::NEG_INFINITY);
     for (from, to) in from.iter().zip(to) {
-        let mut values = F::widen(lanes, from);
-        if !is_plain {
-            values = shape.apply(lanes, values);
-        }
-        max = lanes.max(values, max);
-        lanes.store(values, to);
+        lanes.store(F::widen(lanes, from), to);
     }
-    let mut last = [0.0; WIDTH];
-    let values = F::widen(lanes, &padded(from_tail, F::Bits::default()));
-    lanes.store(shape.apply(lanes, values), &mut last);
-    unpad(&last, to_tail);
-    let rest = to_tail.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    lanes.largest(max).max(rest)
+    for (from, to) in from_tail.iter().zip(to_tail) {
+        *to = F::widen_one(*from);
+    }
 }
 
 /// `sum exp(work - max)`; with `keep` the exponentials take the place of `work`.
 #[inline(always)]
 pub(super) fn exponentials<L: Lanes>(lanes: L, work: &mut [f32], max: f32, keep: bool) -> f64 {
-    let shift = lanes.splat(max);
     let mut total = 0.0;
     for block in work.chunks_mut(BLOCK) {
-        let (vectors, tail) = block.as_chunks_mut::<WIDTH>();
-        let mut sum = lanes.splat(0.0);
-        for vector in vectors {
+        total += f64::from(block_exponentials(lanes, block, max, keep));
+    }
+    total
+}
+
+/// The same of a row in its format, without `left_out`; the exponentials are written to `work`.
+///
+/// Block by block, so that what is widened is still in the nearest cache.
+#[inline(always)]
+pub(super) fn widened_exponentials<F: Format, L: Lanes>(
+    lanes: L,
+    row: &[F::Bits],
+    work: &mut [f32],
+    max: f32,
+    left_out: usize,
+) -> f64 {
+    let mut total = 0.0;
+    let blocks = row.chunks(BLOCK).zip(work.chunks_mut(BLOCK));
+    for (index, (from, to)) in blocks.enumerate() {
+        widen::<F, L>(lanes, from, to);
+        let place = left_out.checked_sub(index * BLOCK);
+        if let Some(place) = place.and_then(|place| to.get_mut(place)) {
+            *place = f32::NEG_INFINITY;
+        }
+        total += f64::from(block_exponentials(lanes, to, max, true));
+    }
+    total
+}
+
+#[inline(always)]
+fn block_exponentials<L: Lanes>(lanes: L, block: &mut [f32], max: f32, keep: bool) -> f32 {
+    let shift = lanes.splat(max);
+    let (vectors, tail) = block.as_chunks_mut::<WIDTH>();
+    let (fours, singles) = vectors.as_chunks_mut::<4>();
+    // Four sums, because each waits for the one before.
+    let mut sums = [lanes.splat(0.0); 4];
+    for four in fours {
+        for (sum, vector) in sums.iter_mut().zip(four) {
             let exp = lanes.exp(lanes.sub(lanes.load(vector), shift));
-            sum = lanes.add(sum, exp);
+            *sum = lanes.add(*sum, exp);
             if keep {
                 lanes.store(exp, vector);
             }
         }
-        if !tail.is_empty() {
-            let mut last = padded(tail, f32::NEG_INFINITY);
-            let exp = lanes.exp(lanes.sub(lanes.load(&last), shift));
-            // Where the maximum itself is minus infinity the padding is NaN, as the row is.
-            sum = lanes.add(sum, exp);
-            lanes.store(exp, &mut last);
-            if keep {
-                unpad(&last, tail);
-            }
-        }
-        total += f64::from(lanes.total(sum));
     }
-    total
+    let [a, b, c, d] = sums;
+    let mut sum = lanes.add(lanes.add(a, b), lanes.add(c, d));
+    for vector in singles {
+        let exp = lanes.exp(lanes.sub(lanes.load(vector), shift));
+        sum = lanes.add(sum, exp);
+        if keep {
+            lanes.store(exp, vector);
+        }
+    }
+    if !tail.is_empty() {
+        let mut last = padded(tail, f32::NEG_INFINITY);
+        let exp = lanes.exp(lanes.sub(lanes.load(&last), shift));
+        // Where the maximum itself is minus infinity the padding is NaN, as the row is.
+        sum = lanes.add(sum, exp);
+        lanes.store(exp, &mut last);
+        if keep {
+            unpad(&last, tail);
+        }
+    }
+    lanes.total(sum)
 }
 
 /// `sum exp(d) d` and `sum w d` for `d = work - max`; without weights `w` is 1.

@@ -4,8 +4,8 @@ use super::format::Format;
 use super::lanes::Lanes;
 use super::options::{Options, Outcome, Slopes, Sums, Target};
 use super::passes::{
-    Bent, Shape, exponentials, further_sums, narrow, shape_in_place, spread, spread_bent,
-    spread_in_place, widen,
+    Bent, Shape, exponentials, further_sums, maximum, narrow, shape_in_place, spread, spread_bent,
+    spread_in_place, widen, widened_exponentials,
 };
 use super::{Part, Row};
 
@@ -42,6 +42,11 @@ impl<'a> Call<'a> {
 
     fn smoothing(&self) -> bool {
         self.options.label_smoothing > 0.0
+    }
+
+    /// Whether more is asked of the logits than their maximum and exponentials.
+    fn needs_logits(&self) -> bool {
+        !self.shape.is_plain() || self.options.statistics || self.smoothing()
     }
 }
 
@@ -88,20 +93,17 @@ fn one<F: Format, L: Lanes>(
     match row {
         Row::LossOnly(logits) => {
             let work = room(scratch, logits.len());
-            let max = widen::<F, L>(lanes, logits, work, call.shape);
-            measure(lanes, call, work, max, target).outcome
+            measure_beside::<F, L>(lanes, call, logits, work, target).outcome
         }
         Row::Beside { logits, gradient } => {
             let work = room(scratch, logits.len());
-            let max = widen::<F, L>(lanes, logits, work, call.shape);
-            let found = measure(lanes, call, work, max, target);
+            let found = measure_beside::<F, L>(lanes, call, logits, work, target);
             finish::<F, L>(lanes, call, &found, work, gradient, target);
             found.outcome
         }
         Row::InPlace(row) => {
             if let Some(work) = F::as_float32(row) {
-                let max = shape_in_place(lanes, work, call.shape);
-                let found = measure(lanes, call, work, max, target);
+                let found = measure(lanes, call, work, target);
                 finish_in_place(lanes, call, &found, work);
                 if let Some(place) = work.get_mut(target.label) {
                     *place = found.at_label;
@@ -109,8 +111,7 @@ fn one<F: Format, L: Lanes>(
                 return found.outcome;
             }
             let work = room(scratch, row.len());
-            let max = widen::<F, L>(lanes, row, work, call.shape);
-            let found = measure(lanes, call, work, max, target);
+            let found = measure_beside::<F, L>(lanes, call, row, work, target);
             finish::<F, L>(lanes, call, &found, work, row, target);
             found.outcome
         }
@@ -134,17 +135,38 @@ struct Found {
     at_label: f32,
 }
 
-/// Loss and slopes; `work` holds exponentials afterwards, or still the logits under a softcap.
+/// Loss and slopes of a row that is not overwritten yet; `work` holds what [`measure`] leaves.
 #[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "float32 is what is wanted")]
-fn measure<L: Lanes>(
+fn measure_beside<F: Format, L: Lanes>(
     lanes: L,
     call: &Call<'_>,
+    row: &[F::Bits],
     work: &mut [f32],
-    max: f32,
     target: &Target,
 ) -> Found {
+    if call.needs_logits() {
+        widen::<F, L>(lanes, row, work);
+        return measure(lanes, call, work, target);
+    }
+    let max = maximum::<F, L>(lanes, row);
+    let value = row
+        .get(target.label)
+        .map_or(f32::NAN, |&bits| F::widen_one(bits));
+    let sums = Sums {
+        max: f64::from(max),
+        label: f64::from(value) - f64::from(max),
+        others: widened_exponentials::<F, L>(lanes, row, work, max, target.label),
+        exp_times: 0.0,
+        weighted: 0.0,
+    };
+    Found::new(call.options, &sums, target, value, false)
+}
+
+/// Loss and slopes; `work` holds exponentials afterwards, or still the logits under a softcap.
+#[inline(always)]
+fn measure<L: Lanes>(lanes: L, call: &Call<'_>, work: &mut [f32], target: &Target) -> Found {
     let options = call.options;
+    let max = shape_in_place(lanes, work, call.shape);
     let value = work.get(target.label).copied().unwrap_or(f32::NAN);
     let is_correct = options.statistics && is_first_largest(work, max, target.label);
     let (exp_times, weighted) = if options.statistics || call.smoothing() {
@@ -163,13 +185,27 @@ fn measure<L: Lanes>(
         exp_times,
         weighted,
     };
-    let (outcome, slopes) = target.outcome(options, &sums, is_correct);
-    Found {
-        outcome,
-        max,
-        softmax: (slopes.softmax / sums.exp() * linear_slope(options)) as f32,
-        each: (slopes.each * linear_slope(options)) as f32,
-        at_label: label_gradient(options, &sums, slopes, target, f64::from(value)) as f32,
+    Found::new(options, &sums, target, value, is_correct)
+}
+
+impl Found {
+    /// What follows from the sums of a row and the shaped logit at its label.
+    #[expect(clippy::cast_possible_truncation, reason = "float32 is what is wanted")]
+    fn new(
+        options: &Options<'_>,
+        sums: &Sums,
+        target: &Target,
+        value: f32,
+        is_correct: bool,
+    ) -> Self {
+        let (outcome, slopes) = target.outcome(options, sums, is_correct);
+        Self {
+            outcome,
+            max: sums.max as f32,
+            softmax: (slopes.softmax / sums.exp() * linear_slope(options)) as f32,
+            each: (slopes.each * linear_slope(options)) as f32,
+            at_label: label_gradient(options, sums, slopes, target, f64::from(value)) as f32,
+        }
     }
 }
 
