@@ -102,7 +102,7 @@ bench-small: $(VENV)/.dev ## Time small pieces of the data path by pytest-benchm
 	$(BIN)/python -m pytest benches --benchmark-only -o python_files='bench_*.py' \
 		-o python_classes='Bench*' -o python_functions='bench_*'
 
-readme-table: $(VENV)/.dev ## Write the table of the README from its result file, or from RESULT=<file>
+readme-table: $(VENV)/.dev ## Write the table of the README from its result files, or from RESULT=<file,file>
 	$(BIN)/python -m fastft.bench.readme $(RESULT)
 
 clean: ## Remove what was built; .venv and runs/ stay

@@ -44,8 +44,10 @@ def test_the_headlines_are_rows_of_the_suite_with_a_line_each():
 
 
 def test_the_headlines_name_peers_as_their_rows_do():
-    (name,) = re.findall(r"<!-- bench: (\S+) -->", (ROOT / "README.md").read_text("utf-8"))
-    rows = {row["name"]: row for row in read_results(ROOT / name)["rows"]}
+    (names,) = re.findall(r"<!-- bench: (\S+) -->", (ROOT / "README.md").read_text("utf-8"))
+    rows = {
+        row["name"]: row for name in names.split(",") for row in read_results(ROOT / name)["rows"]
+    }
     for headline, peer, _ in HEADLINES:
         if rows.get(headline, {}).get("state") == "done":
             row = rows[headline]
@@ -55,8 +57,21 @@ def test_the_headlines_name_peers_as_their_rows_do():
 def test_a_line_shows_the_ratio_with_its_spread_and_what_was_asked():
     lines = readme_table(result()).splitlines()
     assert lines[2] == f"| {WORK} | {PEER} | 3.00 (2.00-5.00) | 4.00 |"
-    assert lines[-1].startswith("2026-11-29, x, 2 cores, load 0.5 at most, quick sizes, none.")
+    assert lines[-1].startswith("2026-11-29, x, 2 cores, quick sizes, none. Load 0.5 at most.")
     assert lines[3].split("|")[3].strip() == "not in this run"
+
+
+def test_of_several_files_the_last_one_counts_row_by_row(tmp_path):
+    other = {**result(), "began": "2026-12-01T00:00:00Z"}
+    other["rows"][0]["points"][0]["variants"][PEER]["cpu"] = [6.0, 8.0, 10.0]
+    elsewhere = result(name=HEADLINES[1][0])
+    elsewhere["rows"][0]["points"][0]["variants"][HEADLINES[1][1]] = {"role": "peer", "cpu": [9.0]}
+    for name, one in (("a", result()), ("b", other), ("c", elsewhere)):
+        (tmp_path / f"{name}.json").write_text(dumps(one))
+    text = with_table(TEXT, tmp_path, "a.json,b.json,c.json")
+    assert f"| {WORK} | {PEER} | 6.00 (4.00-10.0) | 4.00 |" in text
+    assert text.count("2026-11-29, x, 2 cores") == 1 and "; 2026-12-01, x, 2 cores" in text
+    assert with_table(text, tmp_path) == text
 
 
 @pytest.mark.parametrize("state", ["skipped", "unequal", "failed"])

@@ -1,8 +1,9 @@
-"""Writes the table of the README from a result: `python -m fastft.bench.readme [FILE]`.
+"""Writes the table of the README from results: `python -m fastft.bench.readme [FILE[,FILE]...]`.
 
 The README has two markers around the table; the first names the result file, so that whoever reads
 a figure finds where it comes from. With FILE the marker is changed to it, a path from the folder of
-the README. A row that the file lacks keeps its line and says so.
+the README. Of several files a row is taken from the last that has it. A row that all of them lack
+keeps its line and says so.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from fastft.bench.tables import table
 from fastft.errors import DamagedFileError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 HEADLINES = (
     ("tokens/bert_uncased/long/ids", "tokenizers", "BERT, long text to ids"),
@@ -40,14 +41,18 @@ MARKED = re.compile(
 )
 
 
-def readme_table(results: dict[str, Any]) -> str:
+def readme_table(*results: dict[str, Any]) -> str:
     """The headline rows and, below, what they were measured on."""
     heads = ("work", "peer", "takes so many times as long", "asked")
-    return f"{table(heads, _lines(results))}\n\n{_caption(results)}\n"
+    captions = "; ".join(dict.fromkeys(map(_caption, results)))
+    loads = [row["load"] for one in results for row in one["rows"] if row.get("load") is not None]
+    load = f"Load {max(loads, default='unknown')} at most"
+    asked = "What was asked belongs to the full sizes."
+    return f"{table(heads, _lines(results))}\n\n{captions}. {load}. {asked}\n"
 
 
-def _lines(results: dict[str, Any]) -> Iterator[tuple[str, ...]]:
-    rows = {row["name"]: row for row in results["rows"]}
+def _lines(results: Sequence[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
+    rows = {row["name"]: row for one in results for row in one["rows"]}
     for name, peer, work in HEADLINES:
         row = rows.get(name)
         asked = (row or {}).get("asked", {}).get(peer)
@@ -69,16 +74,14 @@ def _found(row: dict[str, Any] | None, peer: str) -> str:
 
 def _caption(results: dict[str, Any]) -> str:
     machine = results["machine"]
-    loads = [row["load"] for row in results["rows"] if row.get("load") is not None]
     parts = (
         results["began"][:10],
         machine.get("gpu", machine.get("cpu", machine["architecture"])),
         f"{machine['cores']} cores",
-        f"load {max(loads, default='unknown')} at most",
         f"{results['size']} sizes",
         results["data"],
     )
-    return f"{', '.join(parts)}. What was asked belongs to the full sizes."
+    return ", ".join(parts)
 
 
 def with_table(text: str, root: Path, file: str | None = None) -> str:
@@ -87,7 +90,7 @@ def with_table(text: str, root: Path, file: str | None = None) -> str:
     Args:
         text: The README.
         root: Its folder.
-        file: The result file, from `root`; None for that of the marker.
+        file: The result file, or several between commas, from `root`; None for that of the marker.
 
     Raises:
         DamagedFileError: The markers are not there once, or the result is none.
@@ -103,7 +106,8 @@ def with_table(text: str, root: Path, file: str | None = None) -> str:
 
     def made(match: re.Match[str]) -> str:
         name = file or match["file"]
-        return f"{match[1]}{name}{match[3]}{readme_table(read_results(root / name))}{match['end']}"
+        results = [read_results(root / one) for one in name.split(",")]
+        return f"{match[1]}{name}{match[3]}{readme_table(*results)}{match['end']}"
 
     return MARKED.sub(made, text)
 
