@@ -140,6 +140,24 @@ def test_gradients_of_several_batches_add_up() -> None:
     pair.assert_equal()
 
 
+def test_several_batches_of_a_step_count_together() -> None:
+    embedding = torch.nn.Embedding(ROWS, WIDTH)
+    optimizer = torch.optim.AdamW(embedding.parameters())
+    for num_batches, is_sparse in ((3, True), (4, False)):  # 50 tokens: 150 of 300 rows, then 200
+        updates = RowUpdates(row_embeddings(embedding), optimizer, num_batches)
+        embedding(torch.arange(50))
+        assert embedding.sparse == is_sparse
+        updates.detach()
+
+
+def test_a_step_is_seen_by_what_saved_the_weight() -> None:
+    pair = Pair()
+    saved = (pair.by_rows.weight**2).sum()
+    pair.step(*drawn(0))
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        saved.backward()
+
+
 def test_a_weight_without_a_gradient_does_not_move() -> None:
     pair = Pair(weight_decay=0.5)
     pair.optimizers[1].step()

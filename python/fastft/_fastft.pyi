@@ -391,6 +391,7 @@ def adamw_rows(
 
     Raises:
         DataError: Arrays do not fit each other, or a row does not exist; nothing was written.
+        ConfigurationError: Rows have no elements.
     """
 
 def cross_entropy(

@@ -145,10 +145,10 @@ class RowUpdates:
 
     def num_live(self) -> dict[str, int]:
         """How many rows the steps moved so far, by the name of the first embedding of a weight."""
-        found = {}
-        for name, embedding in reversed(self.embeddings.items()):
-            found[id(embedding.weight)] = name
-        moments = {name: self._moments.get(weight) for weight, name in found.items()}
+        names: dict[int, str] = {}
+        for name, embedding in self.embeddings.items():
+            names.setdefault(id(embedding.weight), name)
+        moments = {name: self._moments.get(weight) for weight, name in names.items()}
         return {name: int(one.live.sum()) if one else 0 for name, one in moments.items()}
 
     # -- the step ------------------------------------------------------------------------------
@@ -164,10 +164,9 @@ class RowUpdates:
     def _step(self, weight: torch.Tensor, group: dict[str, Any]) -> None:
         state = _state(self.optimizer, weight)
         live = self._live_rows(weight, state)
-        gradient = weight.grad
-        if gradient is None or not gradient.is_sparse:
-            if gradient is not None:  # the optimizer itself takes this step
-                np.logical_or(live, (gradient != 0).any(dim=1).numpy(), out=live)
+        gradient: Any = weight.grad
+        if not gradient.is_sparse:  # the optimizer itself takes this step
+            np.logical_or(live, (gradient != 0).any(dim=1).numpy(), out=live)
             return
         gradient = gradient.coalesce()
         state["step"] += 1

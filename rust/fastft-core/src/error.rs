@@ -272,6 +272,18 @@ pub enum Error {
     Forked,
 }
 
+/// Looks whether the array `name` is as long as it should be.
+pub(crate) fn expect_length(name: &'static str, found: usize, expected: usize) -> Result<()> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(Error::LengthMismatch {
+        name,
+        found,
+        expected,
+    })
+}
+
 impl Error {
     /// The error for a panic that was caught.
     #[must_use]

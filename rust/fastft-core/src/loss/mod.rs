@@ -29,7 +29,7 @@ mod scalar;
 
 use std::ops::Range;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, expect_length};
 use crate::parallelism::map_parts;
 
 pub use format::{BF16, F16, F32, Format};
@@ -137,17 +137,6 @@ fn check<T>(rows: &[Row<'_, T>], labels: &[i64], options: &Options<'_>) -> Resul
     }
     check_labels(labels, width, options.ignore_index)?;
     Ok(width)
-}
-
-fn expect_length(name: &'static str, found: usize, expected: usize) -> Result<()> {
-    if found == expected {
-        return Ok(());
-    }
-    Err(Error::LengthMismatch {
-        name,
-        found,
-        expected,
-    })
 }
 
 /// Looks whether each label is below `num_classes` or `ignore_index`.

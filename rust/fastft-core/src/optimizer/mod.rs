@@ -13,7 +13,7 @@
 
 mod row;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, expect_length};
 use crate::parallelism::map_parts;
 
 pub use row::AdamW;
@@ -74,12 +74,13 @@ pub fn adamw_rows(
             *lives = true;
         }
     }
-    let rows = live_rows(embedding, gradient);
+    let mut rows = live_rows(embedding, gradient);
     let num_live = rows.len();
-    let parts = parts(rows, ELEMENTS_AT_ONCE.div_ceil(width));
+    let parts = rows.chunks_mut(ELEMENTS_AT_ONCE.div_ceil(width)).collect();
+    let factors = adamw.factors();
     map_parts(num_threads, parts, |part| {
         for LiveRow { state, gradient } in part {
-            adamw.step(state, gradient);
+            factors.step(state, *gradient);
         }
         Ok(())
     })?;
@@ -115,15 +116,6 @@ fn live_rows<'a>(embedding: Embedding<'a>, gradient: RowGradient<'a>) -> Vec<Liv
         .collect()
 }
 
-fn parts<T>(rows: Vec<T>, size: usize) -> Vec<Vec<T>> {
-    let mut rows = rows.into_iter();
-    std::iter::from_fn(|| {
-        let part: Vec<T> = rows.by_ref().take(size).collect();
-        (!part.is_empty()).then_some(part)
-    })
-    .collect()
-}
-
 fn check(embedding: &Embedding<'_>, gradient: RowGradient<'_>) -> Result<()> {
     let (width, num_rows) = (embedding.width, embedding.live.len());
     if width == 0 {
@@ -153,17 +145,6 @@ fn check_rows(rows: &[i64], num_rows: usize) -> Result<()> {
         last = Some(row);
     }
     Ok(())
-}
-
-fn expect_length(name: &'static str, found: usize, expected: usize) -> Result<()> {
-    if found == expected {
-        return Ok(());
-    }
-    Err(Error::LengthMismatch {
-        name,
-        found,
-        expected,
-    })
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ pub(super) struct State<'a> {
 
 /// The settings as float32, worked out in float64 as torch does.
 #[derive(Clone, Copy)]
-struct Factors {
+pub(super) struct Factors {
     new1: f32,
     beta2: f32,
     new2: f32,
@@ -34,7 +34,8 @@ struct Factors {
 }
 
 impl AdamW {
-    fn factors(&self) -> Factors {
+    /// What the rows of a step have in common.
+    pub(super) fn factors(&self) -> Factors {
         Factors {
             new1: narrow(1.0 - self.beta1),
             beta2: narrow(self.beta2),
@@ -44,46 +45,47 @@ impl AdamW {
             eps: narrow(self.eps),
         }
     }
+}
 
+impl Factors {
     /// Takes a step; no gradient is a gradient of zero.
-    pub(super) fn step(&self, state: State<'_>, gradient: Option<&[f32]>) {
-        let factors = self.factors();
+    pub(super) fn step(self, state: &mut State<'_>, gradient: Option<&[f32]>) {
         #[cfg(target_arch = "x86_64")]
         if std::is_x86_feature_detected!("avx2") {
             #[expect(unsafe_code, reason = "the same loop, compiled for AVX2")]
             // SAFETY: the processor has AVX2; nothing else is asked of the caller.
             unsafe {
-                with_avx2(factors, state, gradient);
+                with_avx2(self, state, gradient);
             }
             return;
         }
-        on_row(factors, state, gradient);
+        on_row(self, state, gradient);
     }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
-fn with_avx2(factors: Factors, state: State<'_>, gradient: Option<&[f32]>) {
+fn with_avx2(factors: Factors, state: &mut State<'_>, gradient: Option<&[f32]>) {
     on_row(factors, state, gradient);
 }
 
+/// Loops and no closures: a closure would be compiled without the vector instructions of the caller.
 #[expect(
     clippy::inline_always,
     reason = "what is not inlined is compiled without the vector instructions of its caller"
 )]
 #[inline(always)]
-fn on_row(factors: Factors, state: State<'_>, gradient: Option<&[f32]>) {
-    let moments = state.exp_avg.iter_mut().zip(state.exp_avg_sq);
+fn on_row(factors: Factors, state: &mut State<'_>, gradient: Option<&[f32]>) {
+    let moments = state.exp_avg.iter_mut().zip(state.exp_avg_sq.iter_mut());
     let elements = state.param.iter_mut().zip(moments);
-    match gradient {
-        Some(gradient) => elements
-            .zip(gradient)
-            .for_each(|((param, (first, second)), given)| {
-                on_element(factors, param, first, second, *given);
-            }),
-        None => elements.for_each(|(param, (first, second))| {
+    if let Some(gradient) = gradient {
+        for ((param, (first, second)), &given) in elements.zip(gradient) {
+            on_element(factors, param, first, second, given);
+        }
+    } else {
+        for (param, (first, second)) in elements {
             on_element(factors, param, first, second, 0.0);
-        }),
+        }
     }
 }
 
