@@ -16,8 +16,9 @@
 //! 10. [`collator`] makes one batch as a recipe says: gathered, widened to 64 bit, padded or laid
 //!     end to end, with its labels.
 //! 11. [`data_loader`] makes batches ahead of time, on threads, in the order asked for.
-//! 12. [`loss`] takes the cross entropy of rows of logits, and its gradient, in place.
-//! 13. [`optimizer`] takes a step of `AdamW` on the rows of an embedding that it moves.
+//! 12. [`simd`] has the vector instructions that kernels are written with.
+//! 13. [`loss`] takes the cross entropy of rows of logits, and its gradient, in place.
+//! 14. [`optimizer`] takes a step of `AdamW` on the rows of an embedding that it moves.
 //!
 //! Nothing here panics on any input: what is wrong comes back as an [`Error`] with its values.
 
@@ -33,6 +34,7 @@ pub mod optimizer;
 pub mod packing;
 pub mod parallelism;
 pub mod sampler;
+pub mod simd;
 pub mod token_dataset;
 pub mod tokenizer;
 

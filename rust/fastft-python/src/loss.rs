@@ -1,8 +1,9 @@
 //! `cross_entropy` of the module: losses of the rows of a matrix, and their gradients in place.
 
 use fastft_core::loss::{
-    BF16, F16, F32, Format, Level, Options, Outcome, Row, cross_entropy as fast, reference, span,
+    BF16, F16, F32, Format, Options, Outcome, Row, cross_entropy as fast, reference, span,
 };
+use fastft_core::simd::Level;
 use numpy::ndarray::{ArrayView2, ArrayViewMut2, Axis};
 use numpy::{
     Element, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyUntypedArray,
@@ -68,9 +69,7 @@ pub(crate) fn cross_entropy(
             gradient_factor,
             statistics,
         },
-        level: simd
-            .map_or_else(Level::chosen, Level::named)
-            .map_err(PyError)?,
+        level: level(simd)?,
         num_threads,
     };
     let outcomes = match format {
@@ -97,7 +96,13 @@ pub(crate) fn cross_entropy(
 /// The name of the vector instructions that are used: "scalar", "avx2" or "avx512".
 #[pyfunction]
 pub(crate) fn simd_level() -> PyResult<&'static str> {
-    Ok(Level::chosen().map_err(PyError)?.name())
+    Ok(level(None)?.name())
+}
+
+/// The vector instructions of this name; without one, those that are used.
+pub(crate) fn level(simd: Option<&str>) -> PyResult<Level> {
+    let level = simd.map_or_else(Level::chosen, Level::named);
+    level.map_err(|error| PyError(error).into())
 }
 
 fn by_format<F: Format>(

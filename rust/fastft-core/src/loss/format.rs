@@ -1,7 +1,7 @@
 //! The formats that logits come in: how sixteen of them become float32 and back.
 
-use super::lanes::{Lanes, WIDTH};
-use super::scalar::{from_bf16, from_f16, to_bf16, to_f16};
+use crate::simd::scalar::{from_bf16, from_f16, to_bf16, to_f16};
+use crate::simd::{Lanes, WIDTH};
 
 /// One format of floating point numbers.
 #[expect(

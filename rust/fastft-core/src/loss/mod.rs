@@ -16,24 +16,19 @@
     reason = "what is not inlined is compiled without the vector instructions of its caller"
 )]
 
-mod avx2;
-mod avx512;
 mod format;
-mod lanes;
-mod level;
 mod options;
 mod passes;
 pub mod reference;
 mod row;
-mod scalar;
 
 use std::ops::Range;
 
 use crate::error::{Error, Result, expect_length};
 use crate::parallelism::map_parts;
+use crate::simd::{Kernel, Lanes, Level};
 
 pub use format::{BF16, F16, F32, Format};
-pub use level::Level;
 pub use options::{Options, Outcome};
 
 /// How many logits a thread takes at a time, at least.
@@ -84,7 +79,11 @@ pub fn cross_entropy<F: Format>(
     let call = row::Call::new(options, &class_weight, width);
     let parts = parts(rows, rows_at_once(width));
     let outcomes = map_parts(num_threads, parts, |part| {
-        Ok(level.rows::<F>(&call, part, labels))
+        Ok(level.run(RowsOf::<F> {
+            call: &call,
+            part,
+            labels,
+        }))
     })?;
     Ok(outcomes.into_iter().flatten().collect())
 }
@@ -93,6 +92,22 @@ pub fn cross_entropy<F: Format>(
 pub(crate) struct Part<'a, T> {
     pub(crate) range: Range<usize>,
     pub(crate) rows: Vec<Row<'a, T>>,
+}
+
+/// What one thread does.
+struct RowsOf<'a, F: Format> {
+    call: &'a row::Call<'a>,
+    part: Part<'a, F::Bits>,
+    labels: &'a [i64],
+}
+
+impl<F: Format> Kernel for RowsOf<'_, F> {
+    type Outcome = Vec<Outcome>;
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) -> Vec<Outcome> {
+        row::rows::<F, L>(lanes, self.call, self.part, self.labels)
+    }
 }
 
 fn rows_at_once(width: usize) -> usize {

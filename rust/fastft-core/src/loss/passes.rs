@@ -5,7 +5,7 @@
 //! nothing: with minus infinity below a maximum and an exponential, with 0 in a sum.
 
 use super::format::{F32, Format};
-use super::lanes::{Lanes, WIDTH};
+use crate::simd::{Lanes, WIDTH};
 
 /// Sums are float32 within a block and float64 beyond, so that their error does not grow with the
 /// vocabulary.

@@ -1,6 +1,7 @@
 //! The kernels of the loss, at every level that this processor has, against float64 and each other.
 
-use fastft_core::loss::{BF16, F16, F32, Format, Level, Options, Row, cross_entropy};
+use fastft_core::loss::{BF16, F16, F32, Format, Options, Row, cross_entropy};
+use fastft_core::simd::Level;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 

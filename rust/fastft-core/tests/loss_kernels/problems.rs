@@ -1,6 +1,7 @@
 //! Problems for the kernels of the loss, their exact solution, and how far another is from it.
 
-use fastft_core::loss::{Format, Level, Options, Outcome, Row, cross_entropy, reference};
+use fastft_core::loss::{Format, Options, Outcome, Row, cross_entropy, reference};
+use fastft_core::simd::Level;
 
 pub(crate) const WIDTHS: [usize; 9] = [1, 2, 3, 15, 16, 17, 129, 1000, 5003];
 

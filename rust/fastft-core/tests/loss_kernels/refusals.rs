@@ -1,7 +1,8 @@
 //! What the kernels of the loss refuse: labels, lengths, sizes and levels that cannot be.
 
 use fastft_core::Error;
-use fastft_core::loss::{F32, Level, Options, Row, check_labels, cross_entropy, span};
+use fastft_core::loss::{F32, Options, Row, check_labels, cross_entropy, span};
+use fastft_core::simd::Level;
 
 use crate::problems::levels;
 

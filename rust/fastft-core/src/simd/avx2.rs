@@ -21,11 +21,7 @@ use std::arch::x86_64::{
     _mm256_storeu_si256, _mm256_sub_ps,
 };
 
-use super::Part;
-use super::format::Format;
-use super::lanes::{Lanes, WIDTH};
-use super::options::Outcome;
-use super::row::{self, Call};
+use super::lanes::{Kernel, Lanes, WIDTH};
 
 /// The processor has AVX2, FMA and F16C.
 #[derive(Debug, Clone, Copy)]
@@ -42,25 +38,15 @@ impl Avx2 {
         has_all.then_some(Self(()))
     }
 
-    pub(super) fn rows<F: Format>(
-        self,
-        call: &Call<'_>,
-        part: Part<'_, F::Bits>,
-        labels: &[i64],
-    ) -> Vec<Outcome> {
+    pub(super) fn run<K: Kernel>(self, kernel: K) -> K::Outcome {
         // SAFETY: the processor has the features, or there were no value of this type.
-        unsafe { rows::<F>(self, call, part, labels) }
+        unsafe { run(self, kernel) }
     }
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-fn rows<F: Format>(
-    lanes: Avx2,
-    call: &Call<'_>,
-    part: Part<'_, F::Bits>,
-    labels: &[i64],
-) -> Vec<Outcome> {
-    row::rows::<F, Avx2>(lanes, call, part, labels)
+fn run<K: Kernel>(lanes: Avx2, kernel: K) -> K::Outcome {
+    kernel.run(lanes)
 }
 
 // SAFETY of every block below: see the head of the file; a pointer to sixteen float32 may go on by

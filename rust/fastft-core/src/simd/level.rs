@@ -2,14 +2,11 @@
 
 use std::sync::OnceLock;
 
-use super::Part;
 #[cfg(target_arch = "x86_64")]
 use super::avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 use super::avx512::Avx512;
-use super::format::Format;
-use super::options::Outcome;
-use super::row::{self, Call};
+use super::lanes::Kernel;
 use super::scalar::Scalar;
 use crate::error::{Error, Result};
 
@@ -92,18 +89,14 @@ impl Level {
         }
     }
 
-    pub(super) fn rows<F: Format>(
-        self,
-        call: &Call<'_>,
-        part: Part<'_, F::Bits>,
-        labels: &[i64],
-    ) -> Vec<Outcome> {
+    /// Runs a kernel with these instructions.
+    pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Outcome {
         match self.0 {
-            Kind::Scalar => row::rows::<F, Scalar>(Scalar, call, part, labels),
+            Kind::Scalar => kernel.run(Scalar),
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx2(lanes) => lanes.rows::<F>(call, part, labels),
+            Kind::Avx2(lanes) => lanes.run(kernel),
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx512(lanes) => lanes.rows::<F>(call, part, labels),
+            Kind::Avx512(lanes) => lanes.run(kernel),
         }
     }
 }

@@ -4,7 +4,7 @@
 //! same order everywhere.
 
 /// How many lanes a vector has.
-pub(super) const WIDTH: usize = 16;
+pub(crate) const WIDTH: usize = 16;
 
 /// Below this an exponential is taken for 0; at it, it is still a normal float32.
 const LOWEST: f32 = -87.0;
@@ -37,8 +37,18 @@ const TANH: [f32; 5] = [
     -3.333_328e-1,
 ];
 
+/// Work that is compiled once for each kind of processor.
+pub(crate) trait Kernel {
+    /// What it gives.
+    type Outcome;
+
+    /// Does the work. It is inlined into a function that has the vector instructions, and so must be
+    /// all that it calls; loops and no closures, which would be compiled without them.
+    fn run<L: Lanes>(self, lanes: L) -> Self::Outcome;
+}
+
 /// The operations of one kind of processor. A value of the type says that the processor has them.
-pub(super) trait Lanes: Copy + Send + Sync {
+pub(crate) trait Lanes: Copy + Send + Sync {
     /// Sixteen float32.
     type Vector: Copy;
 

@@ -115,13 +115,13 @@ impl Lanes for Scalar {
 
 /// bfloat16 is the upper half of a float32.
 #[inline(always)]
-pub(super) fn from_bf16(bits: u16) -> f32 {
+pub(crate) fn from_bf16(bits: u16) -> f32 {
     f32::from_bits(u32::from(bits) << 16)
 }
 
 /// The nearest bfloat16, ties to even; NaN stays NaN.
 #[inline(always)]
-pub(super) fn to_bf16(value: f32) -> u16 {
+pub(crate) fn to_bf16(value: f32) -> u16 {
     let bits = value.to_bits();
     if value.is_nan() {
         return (bits >> 16) as u16 | 0x40;
@@ -132,7 +132,7 @@ pub(super) fn to_bf16(value: f32) -> u16 {
 
 /// float16 to float32, exactly.
 #[inline(always)]
-pub(super) fn from_f16(bits: u16) -> f32 {
+pub(crate) fn from_f16(bits: u16) -> f32 {
     let sign = u32::from(bits & 0x8000) << 16;
     let rest = u32::from(bits & 0x7fff);
     let size = if rest >= 0x7c00 {
@@ -147,7 +147,7 @@ pub(super) fn from_f16(bits: u16) -> f32 {
 /// The nearest float16, ties to even; NaN stays NaN, what is too large becomes infinite.
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "sixteen bits are left")]
-pub(super) fn to_f16(value: f32) -> u16 {
+pub(crate) fn to_f16(value: f32) -> u16 {
     let bits = value.to_bits();
     let sign = (bits >> 16) as u16 & 0x8000;
     let size = bits & 0x7fff_ffff;

@@ -21,11 +21,7 @@ use std::arch::x86_64::{
     _mm512_set1_ps, _mm512_slli_epi32, _mm512_srli_epi32, _mm512_storeu_ps, _mm512_sub_ps,
 };
 
-use super::Part;
-use super::format::Format;
-use super::lanes::{Lanes, WIDTH};
-use super::options::Outcome;
-use super::row::{self, Call};
+use super::lanes::{Kernel, Lanes, WIDTH};
 
 const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
 
@@ -38,25 +34,15 @@ impl Avx512 {
         std::is_x86_feature_detected!("avx512f").then_some(Self(()))
     }
 
-    pub(super) fn rows<F: Format>(
-        self,
-        call: &Call<'_>,
-        part: Part<'_, F::Bits>,
-        labels: &[i64],
-    ) -> Vec<Outcome> {
+    pub(super) fn run<K: Kernel>(self, kernel: K) -> K::Outcome {
         // SAFETY: the processor has the feature, or there were no value of this type.
-        unsafe { rows::<F>(self, call, part, labels) }
+        unsafe { run(self, kernel) }
     }
 }
 
 #[target_feature(enable = "avx512f")]
-fn rows<F: Format>(
-    lanes: Avx512,
-    call: &Call<'_>,
-    part: Part<'_, F::Bits>,
-    labels: &[i64],
-) -> Vec<Outcome> {
-    row::rows::<F, Avx512>(lanes, call, part, labels)
+fn run<K: Kernel>(lanes: Avx512, kernel: K) -> K::Outcome {
+    kernel.run(lanes)
 }
 
 // SAFETY of every block below: see the head of the file.
