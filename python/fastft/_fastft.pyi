@@ -16,6 +16,8 @@ __all__ = [
     "Tokenizer",
     "__version__",
     "adamw_rows",
+    "attention_backward",
+    "attention_forward",
     "block_checksums",
     "cross_entropy",
     "cut_batches",
@@ -365,6 +367,56 @@ class Batches:
             Flat indices, batch offsets, which batches are repeated, and the number of tokens
             without and with padding.
         """
+
+def attention_forward(
+    query: NDArray[np.float32],
+    key: NDArray[np.float32],
+    value: NDArray[np.float32],
+    out: NDArray[np.float32],
+    weights: NDArray[np.float32],
+    *,
+    lengths: NDArray[np.int64],
+    num_heads: int,
+    head_dim: int,
+    scaling: float,
+    is_causal: bool = False,
+    kept: NDArray[np.float32] | None = None,
+    num_threads: int = 1,
+    simd: str | None = None,
+) -> None:
+    """Attention within rows of `lengths` tokens that stand end to end; all arrays are flat.
+
+    `query`, `key`, `value` and `out` are (tokens, heads, head_dim). `weights` are those of each
+    row, head and key, for as many queries as the next multiple of 16 has; `kept`, shaped like them,
+    is what each is multiplied with before it is used.
+
+    Raises:
+        DataError: Arrays do not fit each other, or `head_dim` is no multiple of 16; nothing was
+            written.
+        ValueError: A row has fewer tokens than none.
+    """
+
+def attention_backward(
+    query: NDArray[np.float32],
+    key: NDArray[np.float32],
+    value: NDArray[np.float32],
+    weights: NDArray[np.float32],
+    gradient: NDArray[np.float32],
+    to: tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]],
+    *,
+    lengths: NDArray[np.int64],
+    num_heads: int,
+    head_dim: int,
+    scaling: float,
+    is_causal: bool = False,
+    kept: NDArray[np.float32] | None = None,
+    num_threads: int = 1,
+    simd: str | None = None,
+) -> None:
+    """Writes the gradients of query, key and value to `to`, for a `gradient` of the outputs.
+
+    `weights` are those of `attention_forward`; raises the same.
+    """
 
 def adamw_rows(
     param: NDArray[np.float32],

@@ -242,6 +242,15 @@ pub enum Error {
         stride: usize,
     },
 
+    /// Heads of attention that vectors do not fill.
+    #[error("a head of {width} elements is no multiple of {multiple}")]
+    HeadWidth {
+        /// The width.
+        width: usize,
+        /// What it should be a multiple of.
+        multiple: usize,
+    },
+
     /// Vector instructions that nobody knows, or that this processor does not have.
     #[error("this processor has no vector instructions {name:?}")]
     NoSuchSimd {

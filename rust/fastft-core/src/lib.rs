@@ -17,11 +17,13 @@
 //!     end to end, with its labels.
 //! 11. [`data_loader`] makes batches ahead of time, on threads, in the order asked for.
 //! 12. [`simd`] has the vector instructions that kernels are written with.
-//! 13. [`loss`] takes the cross entropy of rows of logits, and its gradient, in place.
-//! 14. [`optimizer`] takes a step of `AdamW` on the rows of an embedding that it moves.
+//! 13. [`attention`] runs within short rows that stand end to end, forward and backward.
+//! 14. [`loss`] takes the cross entropy of rows of logits, and its gradient, in place.
+//! 15. [`optimizer`] takes a step of `AdamW` on the rows of an embedding that it moves.
 //!
 //! Nothing here panics on any input: what is wrong comes back as an [`Error`] with its values.
 
+pub mod attention;
 pub mod batch_sampler;
 pub mod checked_blocks;
 pub mod collator;

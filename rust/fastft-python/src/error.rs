@@ -40,6 +40,7 @@ fn class(error: &Error) -> &'static str {
         Error::InvalidUtf8 { .. }
         | Error::TextTooLong { .. }
         | Error::InvalidOffset { .. }
+        | Error::HeadWidth { .. }
         | Error::LengthMismatch { .. }
         | Error::IdOutOfRange { .. }
         | Error::TypeIdTooLarge { .. }

@@ -4,6 +4,7 @@
 //! named like those of the core, and each Python call into Rust passes through [`enter`].
 
 mod array;
+mod attention;
 mod batch_sampler;
 mod collator;
 mod column;
@@ -22,6 +23,8 @@ use pyo3::prelude::pymodule;
 /// The Rust core of fastft.
 #[pymodule]
 mod _fastft {
+    #[pymodule_export]
+    use super::attention::{attention_backward, attention_forward};
     #[pymodule_export]
     use super::batch_sampler::{PyBatches, cut_batches};
     #[pymodule_export]
