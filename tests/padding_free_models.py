@@ -28,7 +28,7 @@ _SIZES = {
     "vocab_size": VOCABULARY,
     "hidden_size": 32,
     "num_hidden_layers": 3,
-    "num_attention_heads": 4,
+    "num_attention_heads": 2,
     "intermediate_size": 64,
     "max_position_embeddings": 64,
     "pad_token_id": 0,
@@ -38,7 +38,7 @@ _SPECIAL = {"bos_token_id": 1, "eos_token_id": 2, "cls_token_id": 1, "sep_token_
 
 def config(family: str) -> Any:
     """A configuration of three small layers."""
-    grouped = {**_SIZES, "num_key_value_heads": 2}
+    single, grouped = ({**_SIZES, "num_key_value_heads": heads} for heads in (2, 1))
     made: Any = {
         "bert": lambda: BertConfig(**_SIZES),
         "roberta": lambda: RobertaConfig(**{**_SIZES, "max_position_embeddings": 80}),
@@ -47,19 +47,19 @@ def config(family: str) -> Any:
         "electra": lambda: ElectraConfig(**_SIZES, embedding_size=16),
         "albert": lambda: AlbertConfig(**_SIZES, embedding_size=16),
         "distilbert": lambda: DistilBertConfig(
-            vocab_size=VOCABULARY, dim=32, n_layers=3, n_heads=4, hidden_dim=64, pad_token_id=0
+            vocab_size=VOCABULARY, dim=32, n_layers=3, n_heads=2, hidden_dim=64, pad_token_id=0
         ),
         # A window of four tokens to each side, shorter than the rows.
         "modernbert": lambda: ModernBertConfig(**_SIZES, **_SPECIAL, local_attention=8),
         "gpt2": lambda: GPT2Config(
-            vocab_size=VOCABULARY, n_embd=32, n_layer=3, n_head=4, n_positions=64, pad_token_id=0
+            vocab_size=VOCABULARY, n_embd=32, n_layer=3, n_head=2, n_positions=64, pad_token_id=0
         ),
-        "llama": lambda: LlamaConfig(**grouped),
+        "llama": lambda: LlamaConfig(**single),
         "mistral": lambda: MistralConfig(**grouped, sliding_window=5),
-        "qwen2": lambda: Qwen2Config(**grouped, use_sliding_window=True, sliding_window=5),
-        "qwen3": lambda: Qwen3Config(**grouped, head_dim=8),
+        "qwen2": lambda: Qwen2Config(**single, use_sliding_window=True, sliding_window=5),
+        "qwen3": lambda: Qwen3Config(**grouped, head_dim=16),
         "t5": lambda: T5Config(
-            vocab_size=VOCABULARY, d_model=32, d_kv=8, d_ff=64, num_layers=3, num_heads=4
+            vocab_size=VOCABULARY, d_model=32, d_kv=16, d_ff=64, num_layers=3, num_heads=2
         ),
     }[family]()
     made.num_labels = 3

@@ -50,6 +50,14 @@ def assert_equal(model: Any, given: dict[str, torch.Tensor], head: str) -> None:
             assert float((one - other).abs().max()) < 1e-5 * largest
 
 
+@pytest.fixture(params=[0, 6, 128], ids=["slabs", "short rows and slabs", "short rows"])
+def longest(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Up to which length rows count as short, for which attention has a kernel of its own."""
+    monkeypatch.setattr("fastft.modeling.padding_free.row_attention.LONGEST", request.param)
+    return int(request.param)
+
+
+@pytest.mark.usefixtures("longest")
 @pytest.mark.parametrize(("family", "head"), zoo.MODELS)
 def test_outputs_and_gradients_are_those_of_the_padded_model(family: str, head: str) -> None:
     model = zoo.model(family, head)
@@ -57,6 +65,7 @@ def test_outputs_and_gradients_are_those_of_the_padded_model(family: str, head: 
         assert_equal(model, zoo.batch(lengths, head, seed=seed), head)
 
 
+@pytest.mark.usefixtures("longest")
 @pytest.mark.parametrize("family", ["bert", "modernbert", "gpt2", "llama", "mistral", "t5"])
 @pytest.mark.parametrize("cost", [0.0, 30.0, 1e9])
 def test_every_cut_of_the_rows_gives_the_same(
@@ -89,6 +98,7 @@ def test_positions_may_be_given(family: str) -> None:
     assert_equal(model, given, "bare")
 
 
+@pytest.mark.usefixtures("longest")
 @pytest.mark.parametrize("family", ["bert", "gpt2", "llama", "t5"])
 def test_all_attention_dropped_is_the_same_both_ways(family: str) -> None:
     """With a dropout of 1 the result is known: so it reaches attention over the packed rows."""

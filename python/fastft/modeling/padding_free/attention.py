@@ -15,17 +15,21 @@ from transformers.masking_utils import sdpa_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from fastft.modeling.padding_free import flash
+from fastft.modeling.padding_free.row_attention import num_short, row_attention
 from fastft.modeling.padding_free.weighted import weighted_attention
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    import numpy as np
+    from numpy.typing import NDArray
 
     from fastft.modeling.padding_free.rows import Rows, Slab
 
 NAME = "fastft_padding_free"
 """The name of the attention in transformers' registry, and so in a model's configuration."""
 STOCK = "sdpa"
-"""The attention that a padded batch takes, and that each slab of rows takes."""
+"""The attention that a padded batch takes, and that each slab of long rows takes."""
 
 
 @dataclass(frozen=True)
@@ -83,8 +87,8 @@ def padding_free_attention(
     Returns:
         (1, N, h, d), and None in place of the weights.
     """
-    stock = ALL_ATTENTION_FUNCTIONS[STOCK]
     if padding_free is None:
+        stock = ALL_ATTENTION_FUNCTIONS[STOCK]
         out: tuple[torch.Tensor, None] = stock(module, query, key, value, attention_mask, **kwargs)
         return out
     is_causal = bool(getattr(module, "is_causal", True))
@@ -96,21 +100,81 @@ def padding_free_attention(
             query, key, value, rows, keys, is_causal=is_causal, **options
         )
         return packed, None
-    starts = rows.starts_with(keys)
-    weights, outs = _keeps_weights(query, key, kwargs), []
-    for slab, key_slab, q, k, v in _cut(rows.slabs(starts), keys.slabs(starts), query, key, value):
-        mask = _slab_mask(slab, key_slab, is_causal, kwargs.get("sliding_window"))
-        bias = _slab_bias(kwargs.get("position_bias"), slab, key_slab)
-        if weights:
-            outs.append(_with_weights(q, k, v, slab, key_slab, mask, bias, is_causal, kwargs))
-            continue
-        own = {**kwargs, "position_bias": bias}
-        padded, _ = stock(module, slab.pad(q), key_slab.pad(k), key_slab.pad(v), mask, **own)
-        outs.append(slab.unpad(padded))
+    short = num_short(query, key, rows, kwargs) if keys is rows else 0
+    starts = rows.starts_with(keys, short)
+    slabs, key_slabs = rows.slabs(starts), keys.slabs(starts)
+    q, k, v = (
+        _cut(states, of, short, own)
+        for states, of, own in (
+            (query, rows, slabs), (key, keys, key_slabs), (value, keys, key_slabs),
+        )
+    )  # fmt: skip
+    outs = []
+    if short:
+        lengths = rows.lengths[:short]
+        outs.append(_in_short_rows(q.pop(0), k.pop(0), v.pop(0), lengths, is_causal, kwargs))
+    outs += [
+        _in_slab(module, *states, is_causal=is_causal, kwargs=kwargs)
+        for states in zip(q, k, v, slabs, key_slabs, strict=True)
+    ]
     behind = rows.size - rows.num_tokens
     if behind:
         outs.append(outs[0].new_zeros((behind, *outs[0].shape[1:])))
-    return torch.cat(outs).unsqueeze(0), None
+    packed = torch.cat(outs) if len(outs) > 1 else outs[0]
+    return packed.unsqueeze(0), None
+
+
+def _cut(states: torch.Tensor, rows: Rows, short: int, slabs: list[Slab]) -> list[torch.Tensor]:
+    """Gives the tokens (n, h, d) of the short rows and of each slab. One split, one gradient."""
+    tokens = states.squeeze(0).transpose(0, 1)
+    sizes = [slab.num_tokens for slab in slabs]
+    if short:
+        sizes.insert(0, int(rows.lengths[:short].sum()))
+    behind = len(tokens) - sum(sizes)
+    if len(sizes) == 1 and not behind:
+        return [tokens]
+    return list(torch.split(tokens, [*sizes, behind] if behind else sizes))[: len(sizes)]
+
+
+def _in_short_rows(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    lengths: NDArray[np.int64],
+    is_causal: bool,
+    kwargs: dict[str, Any],
+) -> torch.Tensor:
+    return row_attention(
+        query,
+        key,
+        value,
+        lengths,
+        is_causal=is_causal,
+        dropout=kwargs.get("dropout", 0.0),
+        scaling=kwargs.get("scaling"),
+    )
+
+
+def _in_slab(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    slab: Slab,
+    keys: Slab,
+    *,
+    is_causal: bool,
+    kwargs: dict[str, Any],
+) -> torch.Tensor:
+    """Attends within each row of a slab: tokens (num_tokens, h, d) to tokens."""
+    mask = _slab_mask(slab, keys, is_causal, kwargs.get("sliding_window"))
+    bias = _slab_bias(kwargs.get("position_bias"), slab, keys)
+    if _keeps_weights(query, key, kwargs):
+        return _with_weights(query, key, value, slab, keys, mask, bias, is_causal, kwargs)
+    own = {**kwargs, "position_bias": bias}
+    stock = ALL_ATTENTION_FUNCTIONS[STOCK]
+    padded, _ = stock(module, slab.pad(query), keys.pad(key), keys.pad(value), mask, **own)
+    return slab.unpad(padded)
 
 
 def _keeps_weights(query: torch.Tensor, key: torch.Tensor, kwargs: dict[str, Any]) -> bool:
@@ -146,31 +210,6 @@ def _with_weights(
         bias=bias,
         dropout=kwargs.get("dropout", 0.0),
         scaling=query.shape[-1] ** -0.5 if scaling is None else scaling,
-    )
-
-
-def _cut(
-    slabs: list[Slab],
-    key_slabs: list[Slab],
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-) -> zip[tuple[Slab, Slab, torch.Tensor, torch.Tensor, torch.Tensor]]:
-    """Gives each slab with its tokens (N, h, d). One split has one cheap gradient."""
-
-    def parts(states: torch.Tensor, of: list[Slab]) -> list[torch.Tensor]:
-        tokens = states[0].transpose(0, 1)
-        sizes = [slab.num_tokens for slab in of]
-        behind = len(tokens) - sum(sizes)
-        return list(torch.split(tokens, [*sizes, behind] if behind else sizes))[: len(of)]
-
-    return zip(
-        slabs,
-        key_slabs,
-        parts(query, slabs),
-        parts(key, key_slabs),
-        parts(value, key_slabs),
-        strict=True,
     )
 
 

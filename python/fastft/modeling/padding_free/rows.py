@@ -120,7 +120,7 @@ class Rows:
         self.num_tokens = int(given.sum())
         self.size = -(-self.num_tokens // multiple) * multiple
         self._slabs: dict[tuple[int, ...], list[Slab]] = {}
-        self._starts: dict[int, tuple[int, ...]] = {}
+        self._starts: dict[tuple[int, int], tuple[int, ...]] = {}
 
     @cached_property
     def index(self) -> torch.Tensor:
@@ -148,19 +148,24 @@ class Rows:
         padded = spread(tokens, self.index, self.num_padded * self.width)
         return padded.view(self.num_padded, self.width, *padded.shape[1:])
 
-    def starts_with(self, keys: Rows) -> tuple[int, ...]:
-        """Gives where attention to `keys` cuts the rows; found once for all layers."""
-        found = self._starts.get(id(keys))
+    def num_leading(self, longest: int) -> int:
+        """Counts the first rows of the packing that are no longer than `longest`."""
+        longer = np.flatnonzero(self.lengths > longest)
+        return int(longer[0]) if len(longer) else len(self.lengths)
+
+    def starts_with(self, keys: Rows, first: int = 0) -> tuple[int, ...]:
+        """Gives where attention to `keys` cuts the rows from `first` on: once for all layers."""
+        found = self._starts.get((id(keys), first))
         if found is None:
-            found = choose_starts(self, keys)
-            self._starts[id(keys)] = found
+            found = choose_starts(self, keys, first)
+            self._starts[id(keys), first] = found
         return found
 
     def slabs(self, starts: tuple[int, ...]) -> list[Slab]:
         """Cuts the packed rows before each of `starts`; what was cut once is kept."""
         found = self._slabs.get(starts)
         if found is None:
-            ends = (*starts[1:], len(self.lengths))
+            ends = (*starts, len(self.lengths))[1:]
             found = [
                 Slab(self.lengths[start:end], self.device)
                 for start, end in zip(starts, ends, strict=True)

@@ -13,7 +13,7 @@ CALL_COST = 4000.0
 """What one more call of attention costs on a CPU, in query-key pairs of a row."""
 
 
-def choose_starts(rows: Rows, keys: Rows) -> tuple[int, ...]:
+def choose_starts(rows: Rows, keys: Rows, first_row: int = 0) -> tuple[int, ...]:
     """Gives the first row of each slab: the cut whose calls and places together cost least.
 
     A slab of n rows costs a call, and n times its longest row of queries by that of keys.
@@ -21,20 +21,22 @@ def choose_starts(rows: Rows, keys: Rows) -> tuple[int, ...]:
     Args:
         rows: The rows of the queries, by length.
         keys: The rows of the keys, in the same order.
+        first_row: The rows before it are in no slab.
     """
-    if rows.device.type != "cpu":
-        return (0,)  # launches cost more there than places
-    num_rows = len(rows.lengths)
+    queries, others = rows.lengths[first_row:], keys.lengths[first_row:]
+    num_rows = len(queries)
+    if num_rows and rows.device.type != "cpu":
+        return (first_row,)  # launches cost more there than places
     best = np.zeros(num_rows + 1)
     first = [0] * (num_rows + 1)
     for end in range(1, num_rows + 1):
         counts = np.arange(end, 0, -1)
-        longest_key = np.maximum.accumulate(keys.lengths[:end][::-1])[::-1]
-        costs = best[:end] + CALL_COST + counts * rows.lengths[end - 1] * longest_key
+        longest_key = np.maximum.accumulate(others[:end][::-1])[::-1]
+        costs = best[:end] + CALL_COST + counts * queries[end - 1] * longest_key
         first[end] = int(costs.argmin())
         best[end] = costs[first[end]]
     starts, end = [], num_rows
     while end:
         end = first[end]
-        starts.append(end)
+        starts.append(first_row + end)
     return tuple(reversed(starts))

@@ -10,13 +10,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.autograd.function import once_differentiable
+
+from fastft.modeling.drawn_dropout import drawn
+from fastft.modeling.padding_free.derivatives import refuse_second_derivative
 
 if TYPE_CHECKING:
     from fastft.modeling.padding_free.rows import Slab
-
-CHANCES = 2**16
-"""Equally likely values of the 16 bits that decide on a weight."""
 
 
 def weighted_attention(
@@ -83,8 +82,8 @@ class _Weighted(torch.autograd.Function):
         return _by_token(torch.bmm(used, v), slab, heads)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[Any, ...]:
+        refuse_second_derivative()
         q, k, v, weights, kept = ctx.saved_tensors
         slab, keys, heads = ctx.slab, ctx.keys, ctx.heads
         out = _by_head(grads[0], slab)
@@ -105,30 +104,6 @@ class _Weighted(torch.autograd.Function):
             _by_token(by_value, keys, heads),
         )
         return (*moved, by_bias, *(None,) * 5)
-
-
-def drawn(weights: torch.Tensor, dropout: float) -> torch.Tensor:
-    """Draws which weights are kept: zero where one is dropped, else by what it grows.
-
-    `bernoulli_` takes 5 ns a weight on a CPU, four times as long as the attention itself. Here one
-    draw of 64 bits decides on four weights. The share is rounded to a 65,536th, and what is kept
-    grows by the rounded share, so that the mean stays.
-
-    Args:
-        weights: Floats, contiguous.
-        dropout: The share that is dropped, above 0, at most 1.
-
-    Returns:
-        Like `weights`.
-    """
-    dropped, kept = round(dropout * CHANCES), torch.empty_like(weights)
-    if weights.device.type != "cpu" or dropped in (0, CHANCES):
-        scale = 1 / (1 - dropout) if dropout < 1 else 0.0
-        return kept.bernoulli_(1 - dropout).mul_(scale)
-    draws = torch.empty((weights.numel() + 3) // 4, dtype=torch.int64)
-    bits = draws.random_(-(2**63), None).view(torch.int16)[: weights.numel()]
-    torch.ge(bits.view(weights.shape), dropped - CHANCES // 2, out=kept)
-    return kept.mul_(CHANCES / (CHANCES - dropped))
 
 
 def _added(
