@@ -13,11 +13,14 @@ import torch
 import transformers
 
 import fastft
+from fastft.modeling.drawn_dropout import drawn
 from fastft.modeling.padding_free.attention import KEYWORD
+from fastft.modeling.padding_free.comparison import few_rows
+from fastft.modeling.padding_free.decision import has_padding
 from fastft.modeling.padding_free.model import explain_padding, is_padding_free, why_padded
 from fastft.modeling.padding_free.moves import gather, spread
 from fastft.modeling.padding_free.rows import Rows, Slab
-from fastft.modeling.padding_free.weighted import drawn, weighted_attention
+from fastft.modeling.padding_free.weighted import weighted_attention
 from tests import padding_free_models as zoo
 from tests.test_padding_free_models import assert_equal, run
 
@@ -531,3 +534,20 @@ def test_heads_that_share_keys_take_the_attention_of_torch() -> None:
     loss = model(**zoo.batch(RAGGED, "causal")).loss
     loss.backward()
     assert loss.isfinite()
+
+
+def test_a_few_rows_of_different_lengths_stand_for_a_batch() -> None:
+    given = {**zoo.batch([9, 2, 7, 5, 3, 8, 4, 6], "tokens"), "use_cache": False}
+    few = few_rows(given)
+    assert few["attention_mask"].sum(1).tolist() == [2, 4, 6, 9]
+    assert torch.equal(few["labels"], given["labels"][[1, 6, 7, 0]])
+    assert few["use_cache"] is False
+    small = zoo.batch([9, 2, 7, 5], "tokens")
+    assert few_rows(small) is small
+
+
+def test_a_batch_whose_few_rows_have_hardly_any_padding_is_looked_at_whole() -> None:
+    lengths = torch.tensor([87] * 5 + [100] * 11)
+    given = {"attention_mask": (torch.arange(100) < lengths[:, None]).long()}
+    assert has_padding(given)
+    assert few_rows(given) is given

@@ -6,6 +6,8 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from fastft.errors import ConfigurationError
+from fastft.modeling.drawn_dropout import draw_dropout, restore_dropout
+from fastft.modeling.padding_free.comparison import few_rows
 from fastft.modeling.padding_free.decision import has_padding, is_bidirectional, is_packed
 from fastft.modeling.padding_free.model import (
     explain_padding,
@@ -29,8 +31,10 @@ else:
 class PaddingFreeMixin(_StockTrainer):  # type: ignore[misc]  # transformers carries no types
     """Takes the padding out of the model while it trains, evaluates or predicts.
 
-    The first batch with padding runs both ways, without dropout: a model whose outputs differ
-    stays padded. Behind `train`, `evaluate` and `predict` the model is as it was.
+    A few rows of the first batch with padding run both ways, without dropout: a model whose outputs
+    differ stays padded. On a CPU dropout layers draw four values at a time, with or without padding
+    in a batch: else a run that is gone on with would draw other numbers. Behind `train`, `evaluate`
+    and `predict` the model is as it was.
 
     Args:
         *args: Arguments of the stock class.
@@ -48,6 +52,7 @@ class PaddingFreeMixin(_StockTrainer):  # type: ignore[misc]  # transformers car
         self._depth = 0
         super().__init__(*args, **kwargs)
         self._why_padded = self._reason_for_padding()
+        self._draws_dropout = self._why_padded is None and self.args.device.type == "cpu"
         if self._why_padded is not None and padding_free is True:
             raise ConfigurationError(
                 "the padding cannot be taken out",
@@ -102,6 +107,8 @@ class PaddingFreeMixin(_StockTrainer):  # type: ignore[misc]  # transformers car
 
     def training_step(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Runs forward and backward on the real tokens of a batch."""
+        if self._draws_dropout:
+            draw_dropout(self.accelerator.unwrap_model(model))
         self._take_padding_out(model, inputs)
         loss: torch.Tensor = super().training_step(model, inputs, *args, **kwargs)
         return loss
@@ -125,7 +132,7 @@ class PaddingFreeMixin(_StockTrainer):  # type: ignore[misc]  # transformers car
         if not has_padding(batch):
             return
         try:
-            padding_free(whole, batch)
+            padding_free(whole, few_rows(batch))
         except ConfigurationError as error:
             self._why_padded = str(error.found)
             warnings.warn(f"the model stays padded: {error.found}", stacklevel=2)
@@ -149,6 +156,7 @@ class PaddingFreeMixin(_StockTrainer):  # type: ignore[misc]  # transformers car
 
     def _put_padding_back(self) -> None:
         model = self.accelerator.unwrap_model(self.model)
+        restore_dropout(model)
         if is_padding_free(model):
             self._padding_explained = explain_padding(model)
             restore_padding(model)

@@ -10,6 +10,7 @@ import torch
 from fastft.modeling.losses.fused_head import FusedHead
 from fastft.modeling.losses.head_record import HeadRecord
 from fastft.modeling.padding_free.attention import KEYWORD
+from fastft.modeling.padding_free.decision import has_padding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 TO_COMPARE = "to be compared"
 """The reason for which one of the two runs stays padded."""
 
+_FEW = 4
+"""Rows that are enough to compare: a short one, a long one, and two between."""
+
 _DECODED = ("logits", "last_hidden_state")
 """Outputs of an encoder and decoder that belong to the labels."""
 
@@ -27,6 +31,29 @@ _DECODED = ("logits", "last_hidden_state")
 def tolerance(model: PreTrainedModel) -> float:
     """Gives the difference that rounding explains, as a share of the largest output."""
     return 1e-4 if model.dtype == torch.float32 else 5e-2
+
+
+def few_rows(batch: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Picks rows of different lengths, which take a fraction of the time of the whole batch.
+
+    Args:
+        batch: Arguments of the model, with a mask of B rows and padding on their right.
+
+    Returns:
+        The arguments for a few of the rows; the batch where so few would have no padding.
+    """
+    mask = batch["attention_mask"]
+    if len(mask) <= _FEW:
+        return batch
+    by_length = mask.ne(0).sum(1).argsort(stable=True)
+    picked = by_length[torch.linspace(0, len(mask) - 1, _FEW, device=mask.device).long()]
+    few = {
+        name: value[picked]
+        if isinstance(value, torch.Tensor) and value.shape[:1] == mask.shape[:1]
+        else value
+        for name, value in batch.items()
+    }
+    return few if has_padding(few) else batch
 
 
 @torch.no_grad()
