@@ -4,7 +4,7 @@
 //! needs no sum across lanes. Queries are filled up to whole vectors; what stands there is finite,
 //! and nobody reads it.
 
-use super::product::{Plain, Transposed, View, ViewMut, product};
+use super::product::{Left, Plain, Transposed, View, ViewMut, product};
 use super::{Gradients, Heads, Inputs};
 use crate::simd::{Lanes, WIDTH};
 
@@ -62,24 +62,12 @@ impl<L: Lanes> Head<'_, L> {
         let scores = ViewMut::new(weights, filled);
         let queries = View::new(&scratch.turned, filled);
         let shape = [length, self.heads.width, filled];
-        product(
-            self.lanes,
-            Plain(self.tokens(inputs.key)),
-            queries,
-            scores,
-            shape,
-        );
+        self.product(Plain(self.tokens(inputs.key)), queries, scores, shape);
         self.softmax(weights);
         let used = self.used(weights, inputs.kept, &mut scratch.used);
         let used = Transposed(View::new(used, filled));
         let out = self.tokens_mut(out);
-        product(
-            self.lanes,
-            used,
-            self.tokens(inputs.value),
-            out,
-            self.shape(),
-        );
+        self.product(used, self.tokens(inputs.value), out, self.shape());
     }
 
     /// Writes the gradients, by the weights that `forward` left and the gradient of the outputs.
@@ -104,13 +92,7 @@ impl<L: Lanes> Head<'_, L> {
         let by_weight = ViewMut::new(slopes, filled);
         let shape = [length, self.heads.width, filled];
         let values = Plain(self.tokens(inputs.value));
-        product(
-            self.lanes,
-            values,
-            View::new(turned, filled),
-            by_weight,
-            shape,
-        );
+        self.product(values, View::new(turned, filled), by_weight, shape);
         if let Some(kept) = inputs.kept {
             times(self.lanes, slopes, kept);
         }
@@ -118,29 +100,21 @@ impl<L: Lanes> Head<'_, L> {
 
         let used = Plain(View::new(self.used(weights, inputs.kept, used), filled));
         let slopes = View::new(slopes, filled);
-        let (lanes, shape) = (self.lanes, self.shape());
-        product(
-            lanes,
-            used,
-            self.tokens(gradient),
-            self.tokens_mut(value),
-            shape,
-        );
-        product(
-            lanes,
+        let (to_value, to_key) = (self.tokens_mut(value), self.tokens_mut(key));
+        self.product(used, self.tokens(gradient), to_value, self.shape());
+        self.product(
             Plain(slopes),
             self.tokens(inputs.query),
-            self.tokens_mut(key),
-            shape,
+            to_key,
+            self.shape(),
         );
-        let slopes = Transposed(slopes);
-        product(
-            lanes,
-            slopes,
-            self.tokens(inputs.key),
-            self.tokens_mut(query),
-            shape,
-        );
+        let (slopes, to_query) = (Transposed(slopes), self.tokens_mut(query));
+        self.product(slopes, self.tokens(inputs.key), to_query, self.shape());
+    }
+
+    #[inline(always)]
+    fn product<A: Left>(self, left: A, right: View<'_>, out: ViewMut<'_>, shape: [usize; 3]) {
+        product(self.lanes, left, right, out, shape);
     }
 
     #[inline(always)]
