@@ -173,6 +173,8 @@ def test_what_the_kernel_does_not_know_is_left_to_torch(
     states = torch.zeros(shape, dtype=dtype)
     rows = Rows([5, 7], 7, CPU)
     assert num_short(states, states, rows, options) == expected
+    subclass = torch.nn.Parameter(states.float())
+    assert num_short(subclass, subclass, rows, options) == 0
     shared = states[:, :1]  # one head of keys for two of queries
     assert num_short(states, shared, rows, options) == 0
 

@@ -40,9 +40,12 @@ def num_short(query: torch.Tensor, key: torch.Tensor, rows: Rows, kwargs: Mappin
     Returns:
         How many rows at the beginning of the packing are short; 0 where the kernel does not fit.
     """
-    is_plain = query.device.type == "cpu" and query.dtype == key.dtype == torch.float32
-    fits = query.shape == key.shape and query.shape[-1] % VECTOR == 0
-    if not (is_plain and fits) or kwargs.get("position_bias") is not None:
+    # A subclass (DTensor) may have no memory of its own that could be handed over.
+    is_plain = type(query) is type(key) is torch.Tensor and query.device.type == "cpu"
+    is_float32 = query.dtype == key.dtype == torch.float32
+    is_alike = query.shape == key.shape and query.shape[-1] % VECTOR == 0
+    has_bias = kwargs.get("position_bias") is not None
+    if has_bias or not (is_plain and is_float32 and is_alike):
         return 0
     window = kwargs.get("sliding_window")
     return rows.num_leading(LONGEST if window is None else min(LONGEST, window))
