@@ -172,11 +172,34 @@ def test_what_the_kernel_does_not_know_is_left_to_torch(
 ) -> None:
     states = torch.zeros(shape, dtype=dtype)
     rows = Rows([5, 7], 7, CPU)
-    assert num_short(states, states, rows, options) == expected
-    subclass = torch.nn.Parameter(states.float())
-    assert num_short(subclass, subclass, rows, options) == 0
+    assert num_short(states, states, states, rows, options) == expected
     shared = states[:, :1]  # one head of keys for two of queries
-    assert num_short(states, shared, rows, options) == 0
+    others = [
+        (states, shared, shared),
+        (states, states, states.double()),
+        [torch.nn.Parameter(states.float())] * 3,
+    ]
+    for unlike in others:
+        assert num_short(*unlike, rows, options) == 0
+    with torch.autocast("cpu", torch.bfloat16):
+        assert num_short(states, states, states, rows, options) == 0
+
+
+@pytest.mark.parametrize("family", ["bert", "llama", "qwen3"])
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_autocast_leaves_precision_to_torch(family: str, dropout: float) -> None:
+    """Rotations leave queries and keys in float32, beside values in half precision."""
+    model, batch = zoo.model(family, "tokens"), zoo.batch([3, 9, 5], "tokens")
+    for module in model.modules():
+        if hasattr(module, "attention_dropout"):
+            module.attention_dropout = dropout
+    with torch.autocast("cpu", torch.bfloat16):
+        padded = model(**batch).loss.item()
+        with padding_free(model):
+            loss = model(**batch).loss
+    loss.backward()
+    assert loss.item() == pytest.approx(padded, rel=0.02 if dropout == 0 else 0.5)
+    assert all(one.grad.isfinite().all() for one in model.parameters() if one.grad is not None)
 
 
 @pytest.mark.parametrize("family", ["bert", "t5"])

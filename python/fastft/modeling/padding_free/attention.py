@@ -15,6 +15,7 @@ from transformers.masking_utils import sdpa_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from fastft.modeling.padding_free import flash
+from fastft.modeling.padding_free.kernels import are_float32_on_cpu
 from fastft.modeling.padding_free.row_attention import num_short, row_attention
 from fastft.modeling.padding_free.weighted import weighted_attention
 
@@ -100,7 +101,7 @@ def padding_free_attention(
             query, key, value, rows, keys, is_causal=is_causal, **options
         )
         return packed, None
-    short = num_short(query, key, rows, kwargs) if keys is rows else 0
+    short = num_short(query, key, value, rows, kwargs) if keys is rows else 0
     starts = rows.starts_with(keys, short)
     slabs, key_slabs = rows.slabs(starts), keys.slabs(starts)
     q, k, v = (
@@ -169,7 +170,7 @@ def _in_slab(
     """Attends within each row of a slab: tokens (num_tokens, h, d) to tokens."""
     mask = _slab_mask(slab, keys, is_causal, kwargs.get("sliding_window"))
     bias = _slab_bias(kwargs.get("position_bias"), slab, keys)
-    if _keeps_weights(query, key, kwargs):
+    if _keeps_weights(query, key, value, kwargs):
         return _with_weights(query, key, value, slab, keys, mask, bias, is_causal, kwargs)
     own = {**kwargs, "position_bias": bias}
     stock = ALL_ATTENTION_FUNCTIONS[STOCK]
@@ -177,12 +178,13 @@ def _in_slab(
     return slab.unpad(padded)
 
 
-def _keeps_weights(query: torch.Tensor, key: torch.Tensor, kwargs: dict[str, Any]) -> bool:
+def _keeps_weights(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, kwargs: dict[str, Any]
+) -> bool:
     """Whether torch has no fused kernel, and `weighted_attention` takes its place."""
     bias = kwargs.get("position_bias")
     needs = kwargs.get("dropout", 0.0) > 0 or (bias is not None and bias.requires_grad)
-    is_plain = query.device.type == "cpu" and query.dtype == key.dtype == torch.float32
-    return needs and is_plain and query.shape[1] == key.shape[1]
+    return needs and are_float32_on_cpu(query, key, value) and query.shape[1] == key.shape[1]
 
 
 def _with_weights(

@@ -12,7 +12,7 @@ import torch
 
 from fastft import _fastft
 from fastft.modeling.drawn_dropout import drawn
-from fastft.modeling.padding_free.derivatives import refuse_second_derivative
+from fastft.modeling.padding_free.kernels import are_float32_on_cpu, refuse_second_derivative
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,24 +28,28 @@ VECTOR = 16
 """What the elements of a head, and the queries of a row in the weights, are multiples of."""
 
 
-def num_short(query: torch.Tensor, key: torch.Tensor, rows: Rows, kwargs: Mapping[str, Any]) -> int:
+def num_short(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    rows: Rows,
+    kwargs: Mapping[str, Any],
+) -> int:
     """Counts the first rows that `row_attention` takes.
 
     Args:
         query: (1, h, N, d).
         key: (1, h, N, d), the keys of the same rows.
+        value: (1, h, N, d), their values.
         rows: The rows.
         kwargs: What the layer hands to attention.
 
     Returns:
         How many rows at the beginning of the packing are short; 0 where the kernel does not fit.
     """
-    # A subclass (DTensor) may have no memory of its own that could be handed over.
-    is_plain = type(query) is type(key) is torch.Tensor and query.device.type == "cpu"
-    is_float32 = query.dtype == key.dtype == torch.float32
-    is_alike = query.shape == key.shape and query.shape[-1] % VECTOR == 0
+    is_alike = query.shape == key.shape == value.shape and query.shape[-1] % VECTOR == 0
     has_bias = kwargs.get("position_bias") is not None
-    if has_bias or not (is_plain and is_float32 and is_alike):
+    if has_bias or not (is_alike and are_float32_on_cpu(query, key, value)):
         return 0
     window = kwargs.get("sliding_window")
     return rows.num_leading(LONGEST if window is None else min(LONGEST, window))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from fastft.modeling.drawn_dropout import drawn
-from fastft.modeling.padding_free.derivatives import refuse_second_derivative
+from fastft.modeling.padding_free.kernels import refuse_second_derivative
 
 if TYPE_CHECKING:
     from fastft.modeling.padding_free.rows import Slab

@@ -1,10 +1,26 @@
-"""What attention over packed rows says to whoever asks for a second derivative."""
+"""What attention by kernels of our own needs, and what it cannot do."""
 
 from __future__ import annotations
 
 import torch
 
 from fastft.errors import ConfigurationError
+
+
+def are_float32_on_cpu(*states: torch.Tensor) -> bool:
+    """Whether tensors are what the kernels are made for.
+
+    Under autocast torch decides on the precision of attention, and rotations leave queries and keys
+    in float32 there beside values in half precision. A subclass (DTensor) may have no memory of its
+    own that could be handed over.
+
+    Args:
+        *states: Queries, keys and values.
+    """
+    return not torch.is_autocast_enabled("cpu") and all(
+        type(one) is torch.Tensor and one.device.type == "cpu" and one.dtype == torch.float32
+        for one in states
+    )
 
 
 def refuse_second_derivative() -> None:
