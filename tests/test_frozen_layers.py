@@ -14,6 +14,8 @@ from tests.tiny_seq2seq import save_tiny_t5, shouts
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
 
 @pytest.fixture(autouse=True)
 def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,7 +32,22 @@ def assert_same_run(kept: Recorded, plain: Recorded) -> None:
     np.testing.assert_allclose(kept.losses, plain.losses, rtol=1e-5)
     expected = plain.model.state_dict()
     for name, value in kept.model.state_dict().items():
-        np.testing.assert_allclose(value, expected[name], rtol=1e-3, atol=2e-4, err_msg=name)
+        pair = [_seen_by_the_loss(name, one.numpy()) for one in (value, expected[name])]
+        np.testing.assert_allclose(*pair, rtol=1e-3, atol=2e-4, err_msg=name)
+
+
+def _seen_by_the_loss(name: str, weight: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Leaves the bias of keys out.
+
+    It adds the same to all scores of a query, which a softmax does not see: its gradient is
+    rounding alone, and AdamW makes steps of that as large as any other.
+    """
+    if name.endswith((".key.bias", ".k_lin.bias", ".k_proj.bias")):
+        return weight[:0]
+    if name.endswith(".c_attn.bias"):
+        query, _, value = np.split(weight, 3)
+        return np.concatenate([query, value])
+    return weight
 
 
 SLOW = pytest.mark.slow
