@@ -3,7 +3,7 @@
 //! Views of arrays that lie elsewhere, like the dataset itself. [`Column::check`] looks once whether a
 //! column fits a dataset; every row that is read is checked again, so a view is safe without it.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, expect_length};
 
 /// A column and the name it goes by.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -37,15 +37,7 @@ impl Column<'_> {
             Column::Floats(values, width) => (values.len(), width),
             Column::Ragged(ragged) => return ragged.check(num_rows),
         };
-        let expected = num_rows.saturating_mul(width);
-        if found == expected {
-            return Ok(());
-        }
-        Err(Error::LengthMismatch {
-            name: "a column",
-            found,
-            expected,
-        })
+        expect_length("a column", found, num_rows.saturating_mul(width))
     }
 }
 

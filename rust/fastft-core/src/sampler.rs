@@ -6,7 +6,7 @@
 
 use std::num::NonZeroUsize;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, expect_length};
 
 /// A checked order of examples.
 #[derive(Debug, Clone, Copy)]
@@ -21,13 +21,7 @@ impl<'a> Order<'a> {
     ///
     /// [`Error::LengthMismatch`], [`Error::IndexOutOfRange`] or [`Error::RepeatedIndex`].
     pub fn permutation(indices: &'a [i64], num_examples: usize) -> Result<Self> {
-        if indices.len() != num_examples {
-            return Err(Error::LengthMismatch {
-                name: "order",
-                found: indices.len(),
-                expected: num_examples,
-            });
-        }
+        expect_length("order", indices.len(), num_examples)?;
         let mut seen = vec![0_u64; num_examples.div_ceil(64)];
         for &index in indices {
             let slot = position(index, num_examples)?;
@@ -60,13 +54,7 @@ impl<'a> Order<'a> {
     /// [`Error::TooManyExamples`] when an index does not fit in 32 bits.
     pub fn with_lengths(&self, lengths: &'a [u32]) -> Result<OrderedLengths<'a>> {
         let num_examples = self.indices.len();
-        if lengths.len() != num_examples {
-            return Err(Error::LengthMismatch {
-                name: "lengths",
-                found: lengths.len(),
-                expected: num_examples,
-            });
-        }
+        expect_length("lengths", lengths.len(), num_examples)?;
         if u32::try_from(num_examples).is_err() {
             return Err(Error::TooManyExamples { num_examples });
         }

@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use crate::checked_blocks::CheckedBlocks;
 use crate::column::{Column, NamedColumn, Ragged};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, expect_length};
 use crate::tokenizer::TypeIdsView;
 
 /// Token ids in the width that their vocabulary needs.
@@ -254,14 +254,7 @@ impl<'a> TokenDataset<'a> {
             TypeIdsView::Starts(starts) => ("second_segment_starts", starts.len(), self.num_rows()),
             TypeIdsView::Flat(flat) => ("token_type_ids", flat.len(), self.ids.len()),
         };
-        if found == expected {
-            return Ok(());
-        }
-        Err(Error::LengthMismatch {
-            name,
-            found,
-            expected,
-        })
+        expect_length(name, found, expected)
     }
 
     fn check_ids(&self, vocab_size: u32) -> Result<()> {

@@ -9,7 +9,7 @@ use std::num::NonZeroUsize;
 
 use super::batches::Batches;
 use super::{BatchPlan, as_i64};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, expect_length};
 use crate::sampler::Order;
 
 /// What happens to batches that do not fill a last step.
@@ -81,18 +81,11 @@ impl Batches {
     ///
     /// [`Error::LengthMismatch`] when the order is not one of [`Batches::num_movable`] batches.
     pub fn arranged(&self, order: &Order<'_>, steps: Steps) -> Result<ArrangedPlan> {
-        let (found, expected) = (order.indices().len(), self.num_movable());
-        if found != expected {
-            let name = "batch_order";
-            return Err(Error::LengthMismatch {
-                name,
-                found,
-                expected,
-            });
-        }
+        let num_movable = self.num_movable();
+        expect_length("batch_order", order.indices().len(), num_movable)?;
         let drawn = order.indices().iter();
         let drawn = drawn.map(|&batch| usize::try_from(batch).unwrap_or(usize::MAX));
-        let last = expected..self.len();
+        let last = num_movable..self.len();
         let mut places: Vec<Place> = drawn.chain(last).map(Place::new).collect();
         if steps.micro_batches.get() > 1 {
             fit_tail(&mut places, steps);

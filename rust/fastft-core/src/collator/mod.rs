@@ -18,7 +18,7 @@ mod texts;
 use std::ops::Range;
 
 use crate::column::{Gathered, gather};
-use crate::error::{Error, Result};
+use crate::error::{Result, expect_length};
 use crate::token_dataset::TokenDataset;
 
 pub use flattening::{Boundaries, Flattening};
@@ -120,13 +120,7 @@ pub fn collate_as(
     numbers: &[i64],
     recipe: &Recipe,
 ) -> Result<Batch> {
-    if numbers.len() != indices.len() {
-        return Err(Error::LengthMismatch {
-            name: "the numbers of rows",
-            found: numbers.len(),
-            expected: indices.len(),
-        });
-    }
+    expect_length("the numbers of rows", numbers.len(), indices.len())?;
     let place = |&index| dataset.row(index).map(|(row, ids)| Place { row, ids });
     let places = indices.iter().map(place).collect::<Result<Vec<_>>>()?;
     match recipe {

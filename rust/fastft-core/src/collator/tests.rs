@@ -1,6 +1,7 @@
 //! Batches by hand: what each recipe makes, and what it refuses.
 
 use crate::column::{Column, NamedColumn, Ragged};
+use crate::error::Error;
 use crate::token_dataset::Ids;
 use crate::tokenizer::TypeIdsView;
 
