@@ -42,14 +42,17 @@ impl Level {
         CHOSEN.get_or_init(choose).clone()
     }
 
+    /// All that the processor has, the best last.
+    #[must_use]
+    pub fn available() -> Vec<Self> {
+        let names = ["scalar", "avx2", "avx512"];
+        names.iter().filter_map(|name| Self::find(name)).collect()
+    }
+
     /// The best that the processor has.
     #[must_use]
     pub fn best() -> Self {
-        let names = ["avx512", "avx2"];
-        names
-            .iter()
-            .find_map(|name| Self::find(name))
-            .unwrap_or(Self::SCALAR)
+        Self::available().pop().unwrap_or(Self::SCALAR)
     }
 
     /// The level of this name; an empty name means the best.

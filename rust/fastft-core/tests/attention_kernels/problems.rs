@@ -21,15 +21,6 @@ pub(crate) struct Solved {
     pub(crate) gradients: [Vec<f32>; 3],
 }
 
-/// Those that this processor has.
-pub(crate) fn levels() -> Vec<Level> {
-    let names = ["scalar", "avx2", "avx512"];
-    names
-        .iter()
-        .filter_map(|name| Level::named(name).ok())
-        .collect()
-}
-
 /// Numbers from -1 to 1 (Weyl's sequence, mixed).
 struct Draws(u64);
 

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 use crate::problems::{
-    Problem, WIDTHS, apart, assert_outcomes, assert_same_hits, error, every_option, levels, widened,
+    Problem, WIDTHS, apart, assert_outcomes, assert_same_hits, error, every_option, widened,
 };
 
 #[test]
@@ -16,7 +16,7 @@ fn float32_is_right_at_every_level_for_every_option() {
             let problem = Problem::new(6, width, scale, offset, seed);
             for options in every_option(&problem) {
                 let exact = problem.exact(&options, &widened(&problem.logits));
-                for level in levels() {
+                for level in Level::available() {
                     let (outcomes, gradient) =
                         problem.fast::<F32>(&options, &problem.logits, level, 1);
                     // Scaled or capped logits are themselves rounded to float32.
@@ -42,7 +42,7 @@ fn large_spreads_keep_their_digits() {
             let problem = Problem::new(5, width, 300.0, offset, 9);
             let options = Options::default();
             let (exact, exact_gradient) = problem.exact(&options, &widened(&problem.logits));
-            for level in levels() {
+            for level in Level::available() {
                 let (outcomes, gradient) = problem.fast::<F32>(&options, &problem.logits, level, 1);
                 assert_outcomes(&outcomes, &exact, 1e-7);
                 assert!(error(&widened(&gradient), &exact_gradient) < 3e-7);
@@ -69,7 +69,7 @@ fn half<F: Format>(problem: &Problem, options: &Options<'_>, relative: f64, abso
         bits.iter().map(|&b| f64::from(F::widen_one(b))).collect()
     };
     let (exact, exact_gradient) = problem.exact(options, &wide(&bits));
-    for level in levels() {
+    for level in Level::available() {
         let (outcomes, gradient) = problem.fast::<F>(options, &bits, level, 1);
         assert_outcomes(&outcomes, &exact, 1e-5);
         let size = exact_gradient.iter().fold(0.0_f64, |a, b| a.max(b.abs()));
@@ -115,7 +115,7 @@ fn neither_threads_nor_neighbours_change_a_row() {
         statistics: true,
         ..Options::default()
     };
-    for level in levels() {
+    for level in Level::available() {
         let alone = problem.fast::<F32>(&options, &problem.logits, level, 1);
         for num_threads in [2, 3, 7] {
             let many = problem.fast::<F32>(&options, &problem.logits, level, num_threads);
@@ -140,7 +140,7 @@ fn neither_threads_nor_neighbours_change_a_row() {
 fn the_gradient_may_lie_beside_the_logits_or_be_left_out() {
     let problem = Problem::new(7, 129, 2.0, 0.0, 7);
     for options in every_option(&problem) {
-        for level in levels() {
+        for level in Level::available() {
             let (outcomes, gradient) = problem.fast::<F32>(&options, &problem.logits, level, 1);
             let rows = problem.logits.chunks(129).map(Row::LossOnly).collect();
             let only = cross_entropy::<F32>(rows, &problem.labels, &options, level, None);
@@ -176,7 +176,7 @@ fn any_problem_is_solved_alike() {
             let problem = Problem::new(num_rows, width, scale, offset, seed);
             let options = every_option(&problem)[which];
             let (exact, exact_gradient) = problem.exact(&options, &widened(&problem.logits));
-            for level in levels() {
+            for level in Level::available() {
                 let (found, gradient) = problem.fast::<F32>(&options, &problem.logits, level, 2);
                 assert_outcomes(&found, &exact, 1e-4);
                 // Under a softcap logits that are apart in float64 may be equal in float32.

@@ -37,14 +37,6 @@ pub(crate) fn narrow(value: f64) -> f32 {
     value as f32
 }
 
-pub(crate) fn levels() -> Vec<Level> {
-    let names = ["scalar", "avx2", "avx512"];
-    names
-        .iter()
-        .filter_map(|name| Level::named(name).ok())
-        .collect()
-}
-
 /// A problem: rows of one width with labels, some of them ignored.
 #[derive(Debug, Clone)]
 pub(crate) struct Problem {

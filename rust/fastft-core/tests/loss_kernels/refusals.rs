@@ -4,8 +4,6 @@ use fastft_core::Error;
 use fastft_core::loss::{F32, Options, Row, check_labels, cross_entropy, span};
 use fastft_core::simd::Level;
 
-use crate::problems::levels;
-
 #[test]
 fn wrong_labels_are_named_before_anything_is_written() {
     for (labels, row, label) in [
@@ -107,7 +105,7 @@ fn spans_are_checked_for_overflow() {
 
 #[test]
 fn levels_have_names() {
-    for level in levels() {
+    for level in Level::available() {
         assert_eq!(Level::named(level.name()).unwrap().name(), level.name());
     }
     assert_eq!(Level::named("").unwrap().name(), Level::best().name());

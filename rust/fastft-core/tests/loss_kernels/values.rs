@@ -1,12 +1,13 @@
 //! Rows that are special: all but certain, infinite, undefined, with equal logits.
 
 use fastft_core::loss::{F32, Options, Row, cross_entropy};
+use fastft_core::simd::Level;
 
-use crate::problems::{Problem, error, levels, widened};
+use crate::problems::{Problem, error, widened};
 
 #[test]
 fn a_row_that_is_all_but_certain_keeps_its_loss_and_gradient() {
-    for level in levels() {
+    for level in Level::available() {
         let mut row = vec![0.0_f32; 18];
         row[5] = 20.0;
         let rows = vec![Row::InPlace(row.as_mut_slice())];
@@ -34,7 +35,7 @@ fn infinite_and_undefined_logits_are_as_in_float64() {
                     ..Options::default()
                 };
                 let (exact, exact_gradient) = problem.exact(&options, &widened(&problem.logits));
-                for level in levels() {
+                for level in Level::available() {
                     let (found, gradient) =
                         problem.fast::<F32>(&options, &problem.logits, level, 1);
                     for (found, exact) in found.iter().zip(&exact) {
@@ -61,7 +62,7 @@ fn infinite_and_undefined_logits_are_as_in_float64() {
 #[test]
 fn rows_of_minus_infinity_alone_are_undefined() {
     let mut row = vec![f32::NEG_INFINITY; 19];
-    for level in levels() {
+    for level in Level::available() {
         let rows = vec![Row::InPlace(row.as_mut_slice())];
         let outcome = cross_entropy::<F32>(rows, &[3], &Options::default(), level, None).unwrap();
         assert!(outcome[0].loss.is_nan());
@@ -76,7 +77,7 @@ fn the_first_of_equal_logits_is_the_one_that_counts() {
         statistics: true,
         ..Options::default()
     };
-    for level in levels() {
+    for level in Level::available() {
         let rows = Vec::new();
         assert!(
             cross_entropy::<F32>(rows, &[], &options, level, None)
