@@ -185,6 +185,20 @@ def test_what_the_kernel_does_not_know_is_left_to_torch(
         assert num_short(states, states, states, rows, options) == 0
 
 
+def test_only_rows_before_the_first_long_one_are_short() -> None:
+    """In an order of somebody else's, short rows behind a long one stay in its slabs."""
+    rows = Rows([5, 140, 3], 140, CPU, order=np.arange(3))
+    states = torch.randn(1, 2, 148, 16)
+    assert num_short(states, states, states, rows, {}) == 1
+    module: Any = SimpleNamespace(is_causal=False)
+    found, _ = padding_free_attention(
+        module, states, states, states, None, padding_free=Layout(rows)
+    )
+    tokens = [states[0].transpose(0, 1)] * 3
+    expected = by_row(tokens, [5, 140, 3])
+    torch.testing.assert_close(found[0], expected, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("family", ["bert", "llama", "qwen3"])
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 def test_autocast_leaves_precision_to_torch(family: str, dropout: float) -> None:

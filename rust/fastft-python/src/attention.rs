@@ -38,12 +38,7 @@ pub(crate) fn attention_forward(
         is_causal,
     };
     let pass = Forward {
-        inputs: Inputs {
-            query: slice(&query, "query")?,
-            key: slice(&key, "key")?,
-            value: slice(&value, "value")?,
-            kept: optional_slice(kept.as_ref(), "kept")?,
-        },
+        inputs: inputs([&query, &key, &value], kept.as_ref())?,
         weights: weights.as_slice_mut()?,
         out: out.as_slice_mut()?,
     };
@@ -87,12 +82,7 @@ pub(crate) fn attention_backward(
     };
     let (mut to_query, mut to_key, mut to_value) = to;
     let pass = Backward {
-        inputs: Inputs {
-            query: slice(&query, "query")?,
-            key: slice(&key, "key")?,
-            value: slice(&value, "value")?,
-            kept: optional_slice(kept.as_ref(), "kept")?,
-        },
+        inputs: inputs([&query, &key, &value], kept.as_ref())?,
         weights: slice(&weights, "weights")?,
         gradient: slice(&gradient, "gradient")?,
         to: Gradients {
@@ -103,6 +93,18 @@ pub(crate) fn attention_backward(
     };
     enter(py, || {
         attention(pass, &lengths, &heads, level, Some(num_threads))
+    })
+}
+
+fn inputs<'a>(
+    [query, key, value]: [&'a PyReadonlyArray1<'_, f32>; 3],
+    kept: Option<&'a PyReadonlyArray1<'_, f32>>,
+) -> PyResult<Inputs<'a>> {
+    Ok(Inputs {
+        query: slice(query, "query")?,
+        key: slice(key, "key")?,
+        value: slice(value, "value")?,
+        kept: optional_slice(kept, "kept")?,
     })
 }
 

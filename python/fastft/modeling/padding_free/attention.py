@@ -22,9 +22,6 @@ from fastft.modeling.padding_free.weighted import weighted_attention
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import numpy as np
-    from numpy.typing import NDArray
-
     from fastft.modeling.padding_free.rows import Rows, Slab
 
 NAME = "fastft_padding_free"
@@ -112,8 +109,16 @@ def padding_free_attention(
     )  # fmt: skip
     outs = []
     if short:
-        lengths = rows.lengths[:short]
-        outs.append(_in_short_rows(q.pop(0), k.pop(0), v.pop(0), lengths, is_causal, kwargs))
+        packed = row_attention(
+            q.pop(0),
+            k.pop(0),
+            v.pop(0),
+            rows.lengths[:short],
+            is_causal=is_causal,
+            dropout=kwargs.get("dropout", 0.0),
+            scaling=kwargs.get("scaling"),
+        )
+        outs.append(packed)
     outs += [
         _in_slab(module, *states, is_causal=is_causal, kwargs=kwargs)
         for states in zip(q, k, v, slabs, key_slabs, strict=True)
@@ -135,25 +140,6 @@ def _cut(states: torch.Tensor, rows: Rows, short: int, slabs: list[Slab]) -> lis
     if len(sizes) == 1 and not behind:
         return [tokens]
     return list(torch.split(tokens, [*sizes, behind] if behind else sizes))[: len(sizes)]
-
-
-def _in_short_rows(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    lengths: NDArray[np.int64],
-    is_causal: bool,
-    kwargs: dict[str, Any],
-) -> torch.Tensor:
-    return row_attention(
-        query,
-        key,
-        value,
-        lengths,
-        is_causal=is_causal,
-        dropout=kwargs.get("dropout", 0.0),
-        scaling=kwargs.get("scaling"),
-    )
 
 
 def _in_slab(
