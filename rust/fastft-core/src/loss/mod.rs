@@ -17,6 +17,7 @@
 )]
 
 mod format;
+mod logits;
 mod options;
 mod passes;
 pub mod reference;
@@ -29,6 +30,7 @@ use crate::parallelism::map_parts;
 use crate::simd::{Kernel, Lanes, Level};
 
 pub use format::{BF16, F16, F32, Format};
+pub use logits::logits;
 pub use options::{Options, Outcome};
 
 /// How many logits a thread takes at a time, at least.
