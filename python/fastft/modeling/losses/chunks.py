@@ -1,8 +1,9 @@
 """A linear layer and its cross entropy by chunks of rows: the logits of one chunk at a time.
 
-torch multiplies, a row kernel turns the logits of a chunk into their gradient where they lie. In
-half precision the weight gradient is rounded each time a chunk is added to it, unless it is summed
-in float32, and products are fast, so chunks are larger there; on a GPU more so.
+torch multiplies (float32 logits the core, where that is faster), a row kernel turns the logits of a
+chunk into their gradient where they lie. In half precision the weight gradient is rounded each time
+a chunk is added to it, unless it is summed in float32, and products are fast, so chunks are larger
+there; on a GPU more so.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import torch
 
+from fastft.modeling.losses.logits_product import core_logits, takes_core
 from fastft.modeling.losses.reference import Rows
 from fastft.modeling.losses.wide_sum import WideSum, add_rows
 
@@ -43,9 +45,13 @@ class Linear(NamedTuple):
     bias: torch.Tensor | None
     """(V,)."""
 
-    def logits(self, start: int, end: int, out: torch.Tensor) -> torch.Tensor:
+    def logits(
+        self, start: int, end: int, out: torch.Tensor, *, by_core: bool = False
+    ) -> torch.Tensor:
         """The logits of the rows from `start` to `end`, written to `out`."""
         rows = self.hidden[start:end]
+        if by_core:
+            return core_logits(rows, self.weight, self.bias, out)
         if self.bias is None:
             return torch.mm(rows, self.weight.t(), out=out)
         return torch.addmm(self.bias, rows, self.weight.t(), out=out)
@@ -110,10 +116,11 @@ def losses(
     size = min(plan.tokens_at_once(linear.weight), num_rows)
     room = _room(linear, plan, size)
     sums = _Sums(linear, plan, num_chunks=-(-num_rows // max(size, 1)))
+    by_core = not plan.on_device and takes_core(linear.hidden, linear.weight)
     found: list[Rows] = []
     for start in range(0, num_rows, max(size, 1)):
         end = min(start + size, num_rows)
-        logits = linear.logits(start, end, room[: end - start])
+        logits = linear.logits(start, end, room[: end - start], by_core=by_core)
         found.append(
             kernel(
                 logits,
