@@ -16,6 +16,7 @@ __all__ = [
     "Tokenizer",
     "__version__",
     "adamw_rows",
+    "add_widened",
     "attention_backward",
     "attention_forward",
     "block_checksums",
@@ -494,6 +495,20 @@ def logits(
         DataError: Shapes do not fit.
         ValueError: `out` (N, V) has rows that are not contiguous.
         ConfigurationError: `num_threads` is 0.
+    """
+
+def add_widened(
+    total: NDArray[np.float32],
+    part: NDArray[np.uint16],
+    *,
+    format: str,
+    num_threads: int = 1,
+    simd: str | None = None,
+) -> None:
+    """Adds the numbers `part`, bits of "bfloat16" or "float16", to `total`; both are flat.
+
+    Raises:
+        DataError: They differ in length.
     """
 
 def simd_level() -> str:

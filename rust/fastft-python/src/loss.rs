@@ -1,15 +1,15 @@
 //! `cross_entropy` of the module: losses of the rows of a matrix, and their gradients in place; and
-//! `logits`, the product that such rows come from.
+//! `logits`, the product that such rows come from, and `add_widened`, sums of their gradients.
 
 use fastft_core::loss::{
-    BF16, F16, F32, Format, Options, Outcome, Row, cross_entropy as fast, logits as product,
-    reference, span,
+    BF16, F16, F32, Format, Options, Outcome, Row, add_widened as add, cross_entropy as fast,
+    logits as product, reference, span,
 };
 use fastft_core::simd::Level;
 use numpy::ndarray::{ArrayView2, ArrayViewMut2, Axis};
 use numpy::{
     Element, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2,
-    PyUntypedArray, PyUntypedArrayMethods,
+    PyReadwriteArray1, PyUntypedArray, PyUntypedArrayMethods,
 };
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -111,6 +111,27 @@ pub(crate) fn logits(
     let (hidden, weight, out) = (hidden.as_array(), weight.as_array(), out.as_array_mut());
     let bias = bias.as_ref().map(PyReadonlyArray1::as_array);
     enter(py, || product(hidden, weight, bias, out, Some(num_threads)))
+}
+
+/// Adds the 16-bit numbers `part` to `total`; `format` says what their bits mean.
+#[pyfunction]
+#[pyo3(signature = (total, part, *, format, num_threads = 1, simd = None))]
+#[expect(clippy::needless_pass_by_value, reason = "PyO3 hands arguments over")]
+pub(crate) fn add_widened(
+    py: Python<'_>,
+    mut total: PyReadwriteArray1<'_, f32>,
+    part: PyReadonlyArray1<'_, u16>,
+    format: &str,
+    num_threads: usize,
+    simd: Option<&str>,
+) -> PyResult<()> {
+    let (total, part) = (total.as_slice_mut()?, slice(&part, "part")?);
+    let (level, num_threads) = (level(simd)?, Some(num_threads));
+    match format {
+        "bfloat16" => enter(py, || add::<BF16>(total, part, level, num_threads)),
+        "float16" => enter(py, || add::<F16>(total, part, level, num_threads)),
+        other => Err(PyValueError::new_err(format!("no 16-bit format {other:?}"))),
+    }
 }
 
 /// The name of the vector instructions that are used: "scalar", "avx2" or "avx512".

@@ -22,6 +22,7 @@ mod options;
 mod passes;
 pub mod reference;
 mod row;
+mod wide_sum;
 
 use std::ops::Range;
 
@@ -32,6 +33,7 @@ use crate::simd::{Kernel, Lanes, Level};
 pub use format::{BF16, F16, F32, Format};
 pub use logits::logits;
 pub use options::{Options, Outcome};
+pub use wide_sum::add_widened;
 
 /// How many logits a thread takes at a time, at least.
 const LOGITS_AT_ONCE: usize = 1 << 17;
