@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+import fastft
+from fastft import _fastft
 from fastft.modeling.losses import chunks, wide_sum
 from fastft.modeling.losses.wide_sum import WideSum
 
@@ -68,9 +71,11 @@ def test_where_torch_can_it_adds_the_product_to_the_float32_sum(
 @pytest.mark.parametrize("num_chunks", [1, 2, 3, 5])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_sums_on_the_cpu_round_each_product_and_their_sum_once(
-    num_chunks: int, dtype: torch.dtype
+    num_chunks: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With more than one product; the room for the sum may hold anything before."""
+    # The last part is smaller.
+    monkeypatch.setattr(chunks, "CLASSES_AT_ONCE", 8)
     generator = torch.Generator().manual_seed(num_chunks)
     hidden = torch.randn(num_chunks * 7, 9, generator=generator).to(dtype)
     weight = torch.randn(31, 9, generator=generator).to(dtype)
@@ -87,9 +92,44 @@ def test_sums_on_the_cpu_round_each_product_and_their_sum_once(
     assert torch.equal(found, exact.to(dtype))
 
 
+@pytest.mark.parametrize("add", [wide_sum.add_rows, wide_sum.add_rows_plainly])
 @pytest.mark.parametrize("shape", [(0, 3), (3, 0), (5, 7), (300, 1024)])
-def test_rows_are_added_by_blocks(shape: tuple[int, int]) -> None:
-    total, part = torch.randn(shape), torch.randn(shape).bfloat16()
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_rows_are_added_to_the_bit(add: Any, shape: tuple[int, int], dtype: torch.dtype) -> None:
+    total, part = torch.randn(shape), torch.randn(shape).to(dtype)
+    exact = total + part.float()
+    add(total, part)
+    assert torch.equal(total, exact)
+
+
+def test_what_is_not_finite_is_added_too() -> None:
+    odd = torch.tensor([[torch.nan, torch.inf, -torch.inf, 1e-40, -0.0, 3.3e38]])
+    total, part = torch.ones(4, 6), odd.expand(4, 6).bfloat16().contiguous()
+    total[1], total[2], total[3] = torch.inf, torch.nan, 3.3e38
     exact = total + part.float()
     wide_sum.add_rows(total, part)
-    assert torch.equal(total, exact)
+    torch.testing.assert_close(total, exact, rtol=0, atol=0, equal_nan=True)
+
+
+def test_the_core_adds_and_rows_that_lie_apart_are_left_to_torch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls: list[torch.Tensor] = []
+    monkeypatch.setattr(wide_sum, "add_rows_plainly", lambda total, part: calls.append(total))
+    total, part = torch.zeros(6, 4), torch.ones(6, 4).bfloat16()
+    wide_sum.add_rows(total, part)
+    assert not calls and (total == 1).all()
+    wide_sum.add_rows(torch.zeros(4, 6).t(), part)
+    wide_sum.add_rows(total, torch.ones(4, 6).bfloat16().t())
+    wide_sum.add_rows(total.double(), part)
+    assert len(calls) == 3
+
+
+def test_the_core_refuses_what_it_cannot_add() -> None:
+    total, part = np.zeros(3, np.float32), np.zeros(2, np.uint16)
+    with pytest.raises(fastft.DataError, match="part"):
+        _fastft.add_widened(total, part, format="bfloat16")
+    with pytest.raises(ValueError, match="no 16-bit format"):
+        _fastft.add_widened(total[:2], part, format="float32")
+    with pytest.raises(ValueError, match="must be contiguous"):
+        _fastft.add_widened(total, np.zeros(6, np.uint16)[::2], format="float16")

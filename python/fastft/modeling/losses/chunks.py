@@ -32,6 +32,8 @@ CHUNK_TOKENS_DEVICE = 4096
 LARGE_VOCABULARY = 1 << 16
 ALIGNMENT = 64
 """On a GPU rows of logits begin at multiples of so many: products are several times slower else."""
+CLASSES_AT_ONCE = 1024
+"""Rows of the weight gradient that are made and added at a time, where the sum has another type."""
 HALF = (torch.bfloat16, torch.float16)
 
 
@@ -171,7 +173,7 @@ class _Sums:
         dtype = weight.dtype if plan.on_device else plan.accum_dtype or weight.dtype
         # A product in another type than its operands has to be made before it is added.
         if dtype != weight.dtype and num_chunks > 1:
-            self.product = torch.empty_like(weight)
+            self.product = weight.new_empty(min(CLASSES_AT_ONCE, len(weight)), weight.shape[1])
         # Two products that are rounded already are added and rounded at once.
         dtype = dtype if num_chunks > 2 else weight.dtype
         make = torch.zeros if self.product is None else torch.empty
@@ -188,13 +190,22 @@ class _Sums:
             # beta=0 spares reading zeros
             self.weight.addmm_(slopes.t(), rows, beta=1 if start else 0)
         elif self.weight is not None:
-            product = torch.mm(slopes.t(), rows, out=self.product)
-            if start:
-                add_rows(self.weight, product)
-            else:
-                self.weight.copy_(product)
+            self._add_products(self.weight, slopes, rows, is_first=not start)
         if self.bias is not None:
             self.bias.add_(slopes.sum(0, dtype=self.bias.dtype))
+
+    def _add_products(
+        self, total: torch.Tensor, slopes: torch.Tensor, rows: torch.Tensor, *, is_first: bool
+    ) -> None:
+        """Adds `slopes.T @ rows` to a sum of another type, while each part is in the cache."""
+        assert self.product is not None
+        columns_of = torch.split(slopes, CLASSES_AT_ONCE, dim=1)
+        for part, columns in zip(torch.split(total, CLASSES_AT_ONCE), columns_of, strict=True):
+            product = torch.mm(columns.t(), rows, out=self.product[: len(part)])
+            if is_first:
+                part.copy_(product)
+            else:
+                add_rows(part, product)
 
     def gradients(self) -> Gradients:
         """The sums in the types of what they belong to."""
