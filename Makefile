@@ -7,8 +7,7 @@ PYTHON ?= python3
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-# Two files of tests run at a time. The slow ones compute on one thread each: two threads in each
-# of two processes wait for one another on two cores.
+# Small tests take a thread each, so two files run at a time; the slow proofs take all cores.
 PARALLEL := --numprocesses 2 --dist loadfile
 
 RUST := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml)
@@ -54,10 +53,10 @@ demo: $(VENV)/.demo ## Build, install, and fine-tune a small model on real text 
 test: $(VENV)/.dev lint typecheck rust-test ## Run every test, lint and type check (under 15 minutes)
 	$(BIN)/python -m pytest $(PARALLEL)
 
-test-all: $(VENV)/.dev lint typecheck rust-test deny ## Run every proof in full, on ../shared too (under 75 minutes)
+test-all: $(VENV)/.dev lint typecheck rust-test deny ## Run every proof in full, on ../shared too (about two hours)
 	cargo test --release --quiet --package xtask -- --ignored
 	$(BIN)/python -m pytest $(PARALLEL)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow $(PARALLEL) --durations=20
+	$(BIN)/python -m pytest -m slow --durations=20
 
 peer-tests: $(VENV)/.dev ## Run torch's and torchdata's loader tests on ours (PEER_TESTS=<checkout of meta-pytorch/data>)
 	@test -n "$(PEER_TESTS)" || { echo "pass PEER_TESTS=<a checkout of https://github.com/meta-pytorch/data>"; exit 1; }
