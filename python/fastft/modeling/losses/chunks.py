@@ -32,7 +32,7 @@ CHUNK_TOKENS_DEVICE = 4096
 LARGE_VOCABULARY = 1 << 16
 ALIGNMENT = 64
 """On a GPU rows of logits begin at multiples of so many: products are several times slower else."""
-CLASSES_AT_ONCE = 1024
+CLASSES_AT_ONCE = 4096
 """Rows of the weight gradient that are made and added at a time, where the sum has another type."""
 HALF = (torch.bfloat16, torch.float16)
 
