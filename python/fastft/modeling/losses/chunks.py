@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import torch
 
+from fastft.modeling.losses.kernel import HALF
 from fastft.modeling.losses.logits_product import core_logits, takes_core
 from fastft.modeling.losses.reference import Rows
 from fastft.modeling.losses.wide_sum import WideSum, add_rows
@@ -34,7 +35,6 @@ ALIGNMENT = 64
 """On a GPU rows of logits begin at multiples of so many: products are several times slower else."""
 CLASSES_AT_ONCE = 4096
 """Rows of the weight gradient that are made and added at a time, where the sum has another type."""
-HALF = (torch.bfloat16, torch.float16)
 
 
 class Linear(NamedTuple):

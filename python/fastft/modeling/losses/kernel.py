@@ -18,6 +18,7 @@ FORMATS = {
     torch.float16: "float16",
     torch.float64: "float64",
 }
+HALF = (torch.bfloat16, torch.float16)
 
 
 PLAIN = (torch.Tensor, torch.nn.Parameter)
@@ -100,9 +101,9 @@ class RowKernel:
             LabelError: A label is out of range; nothing was written.
         """
         loss, lse, entropy, is_correct = _fastft.cross_entropy(
-            _array(logits),
+            array(logits),
             labels.contiguous().numpy(),
-            gradient=None if gradient is None else _array(gradient),
+            gradient=None if gradient is None else array(gradient),
             format=FORMATS[logits.dtype],
             row_weight=_float64(row_weight),
             gradient_factor=factor,
@@ -125,10 +126,10 @@ class RowKernel:
             gradient.mul_(factor)
 
 
-def _array(tensor: torch.Tensor) -> Any:
+def array(tensor: torch.Tensor) -> Any:
+    """The memory of a tensor as numpy sees it; half precision as its bits."""
     tensor = tensor.detach()
-    is_half = tensor.dtype in (torch.bfloat16, torch.float16)
-    return (tensor.view(torch.uint16) if is_half else tensor).numpy()
+    return (tensor.view(torch.uint16) if tensor.dtype in HALF else tensor).numpy()
 
 
 def _float64(tensor: torch.Tensor | None) -> Any:

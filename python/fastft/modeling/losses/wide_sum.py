@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from fastft import _fastft
-from fastft.modeling.losses.kernel import FORMATS, is_plain
+from fastft.modeling.losses.kernel import FORMATS, HALF, array, is_plain
 
 FIRST = 1 << 20
 """Values that are narrowed by way of a copy, before there is room."""
@@ -66,8 +66,7 @@ def add_rows(total: torch.Tensor, part: torch.Tensor) -> None:
         total.add_(part)
     elif total.is_contiguous() and part.is_contiguous() and is_added_by_rust(total, part):
         _fastft.add_widened(
-            total.view(-1).numpy(),
-            part.view(torch.uint16).view(-1).numpy(),
+            *(array(total.view(-1)), array(part.view(-1))),
             format=FORMATS[part.dtype],
             num_threads=torch.get_num_threads(),
         )
@@ -77,8 +76,7 @@ def add_rows(total: torch.Tensor, part: torch.Tensor) -> None:
 
 def is_added_by_rust(total: torch.Tensor, part: torch.Tensor) -> bool:
     """Whether the core adds such tensors."""
-    halves = part.dtype in (torch.bfloat16, torch.float16)
-    return halves and total.dtype == torch.float32 and is_plain(total, part)
+    return part.dtype in HALF and total.dtype == torch.float32 and is_plain(total, part)
 
 
 def add_rows_plainly(total: torch.Tensor, part: torch.Tensor) -> None:
