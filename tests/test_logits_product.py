@@ -149,6 +149,17 @@ def test_the_environment_decides_instead_of_the_clock(monkeypatch: pytest.Monkey
     assert not measured and seen
 
 
+def test_the_head_says_who_multiplies(monkeypatch: pytest.MonkeyPatch) -> None:
+    logits_product.keep_choice(True)
+    head = fastft.fuse_head(build("gpt2"))
+    assert "faster here" in head.explain()
+    monkeypatch.setenv(logits_product.VARIABLE, "torch")
+    assert "core" not in head.explain()
+    logits_product.keep_choice(False)
+    monkeypatch.setenv(logits_product.VARIABLE, "core")
+    assert "as FASTFT_LOGITS_PRODUCT asks" in head.explain()
+
+
 def test_another_product_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(logits_product.VARIABLE, "mkl")
     with pytest.raises(fastft.ConfigurationError, match=r"'mkl'\s+expected: torch or core"):

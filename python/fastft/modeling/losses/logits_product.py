@@ -72,6 +72,16 @@ def choice() -> bool | None:
     return _is_faster
 
 
+def why_core() -> str | None:
+    """Why the core multiplies large losses; None where torch does, or nothing was measured yet."""
+    asked = _asked()
+    if asked == "core":
+        return f"as {VARIABLE} asks"
+    if asked == "torch" or torch.are_deterministic_algorithms_enabled() or not _is_faster:
+        return None
+    return "which is faster here than torch's"
+
+
 def keep_choice(is_faster: bool | None) -> None:
     """Takes what `choice` gave in another process for measured."""
     global _is_faster
