@@ -277,6 +277,8 @@ def test_ctrl_c_ends_a_wait() -> None:
     code = """
 import numpy as np, os, signal, threading, time
 from fastft import _fastft
+# A shell that starts the tests in its background has them ignore Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 data = _fastft.TokenDataset(np.zeros(1, np.uint16), np.array([0, 1], np.uint64))
 recipe = _fastft.Recipe.padded(pad_token_id=0, width=100_000_000)
 loader = _fastft.DataLoader(data, recipe, num_threads=1)
