@@ -119,3 +119,44 @@ fn on_element(
 fn narrow(value: f64) -> f32 {
     value as f32
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A weight and its moments, as bits.
+    type Element = [u32; 3];
+
+    /// Steps on 37 elements (no multiple of a vector), with a gradient in every other step.
+    fn steps(step: impl Fn(Factors, &mut State<'_>, Option<&[f32]>)) -> Vec<Element> {
+        let gradient: Vec<f32> = (0_u16..37).map(|i| (f32::from(i) - 18.0) / 7.0).collect();
+        let mut param: Vec<f32> = gradient.iter().map(|g| g * g - 1.0).collect();
+        let (mut exp_avg, mut exp_avg_sq) = (vec![0.0; 37], vec![0.0; 37]);
+        for number in 1_u8..60 {
+            let adamw = AdamW {
+                lr: 3e-4,
+                beta1: 0.9,
+                beta2: 0.999,
+                eps: 1e-8,
+                step: f64::from(number),
+            };
+            let mut state = State {
+                param: &mut param,
+                exp_avg: &mut exp_avg,
+                exp_avg_sq: &mut exp_avg_sq,
+            };
+            let given = (number % 2 == 1).then_some(&gradient[..]);
+            step(adamw.factors(), &mut state, given);
+        }
+        let moments = exp_avg.iter().zip(&exp_avg_sq);
+        let elements = param.iter().zip(moments);
+        elements
+            .map(|(param, (first, second))| [param, first, second].map(|value| value.to_bits()))
+            .collect()
+    }
+
+    #[test]
+    fn a_processor_without_avx2_gives_the_same_bits() {
+        assert_eq!(steps(Factors::step), steps(on_row));
+    }
+}
