@@ -17,6 +17,7 @@
 )]
 
 mod format;
+mod gradient;
 mod logits;
 mod options;
 mod passes;

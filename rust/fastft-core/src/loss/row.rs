@@ -1,10 +1,10 @@
 //! One row through all passes, for any lanes and any format.
 
 use super::format::Format;
+use super::gradient::{Bent, narrow, spread, spread_bent, spread_in_place};
 use super::options::{Options, Outcome, Slopes, Sums, Target};
 use super::passes::{
-    Bent, Shape, exponentials, further_sums, maximum, narrow, shape_in_place, spread, spread_bent,
-    spread_in_place, widen, widened_exponentials,
+    Shape, exponentials, further_sums, maximum, shape_in_place, widen, widened_exponentials,
 };
 use super::{Part, Row};
 use crate::simd::Lanes;
