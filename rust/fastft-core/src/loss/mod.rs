@@ -39,6 +39,10 @@ pub use wide_sum::add_widened;
 /// How many logits a thread takes at a time, at least.
 const LOGITS_AT_ONCE: usize = 1 << 17;
 
+/// Parts that many rows are cut into: some for each thread, and each of many rows, since its first
+/// is not asked for ahead.
+const PARTS: usize = 32;
+
 /// One row of logits, and where its gradient goes.
 #[derive(Debug)]
 pub enum Row<'a, T> {
@@ -56,13 +60,19 @@ pub enum Row<'a, T> {
 }
 
 impl<T> Row<'_, T> {
-    /// How many logits the row has.
+    /// Its logits.
+    #[must_use]
+    pub fn logits(&self) -> &[T] {
+        match self {
+            Self::InPlace(logits) => logits,
+            Self::Beside { logits, .. } | Self::LossOnly(logits) => logits,
+        }
+    }
+
+    /// How many they are.
     #[must_use]
     pub fn width(&self) -> usize {
-        match self {
-            Self::InPlace(logits) => logits.len(),
-            Self::Beside { logits, .. } | Self::LossOnly(logits) => logits.len(),
-        }
+        self.logits().len()
     }
 }
 
@@ -82,7 +92,8 @@ pub fn cross_entropy<F: Format>(
     let width = check(&rows, labels, options)?;
     let class_weight = options.narrow_class_weight();
     let call = row::Call::new(options, &class_weight, width);
-    let parts = parts(rows, rows_at_once(width));
+    let at_once = rows_at_once(rows.len(), width);
+    let parts = parts(rows, at_once);
     let outcomes = map_parts(num_threads, parts, |part| {
         Ok(level.run(RowsOf::<F> {
             call: &call,
@@ -115,8 +126,9 @@ impl<F: Format> Kernel for RowsOf<'_, F> {
     }
 }
 
-fn rows_at_once(width: usize) -> usize {
-    LOGITS_AT_ONCE.div_ceil(width.max(1))
+fn rows_at_once(num_rows: usize, width: usize) -> usize {
+    let fewest = LOGITS_AT_ONCE.div_ceil(width.max(1));
+    fewest.max(num_rows.div_ceil(PARTS))
 }
 
 fn parts<T>(rows: Vec<Row<'_, T>>, size: usize) -> Vec<Part<'_, T>> {

@@ -3,13 +3,19 @@
 //! `work` is the row in float32: the row itself where it is float32 and may be overwritten, else a
 //! row beside it that stays in the cache. What does not fill sixteen lanes is padded so that it adds
 //! nothing: with minus infinity below a maximum and an exponential, with 0 in a sum.
+//!
+//! `ahead` is the row that comes next: the exponentials, which compute the most, ask for its memory
+//! meanwhile.
 
 use super::format::{F32, Format};
-use crate::simd::{Lanes, WIDTH};
+use crate::simd::{Lanes, WIDTH, prefetch};
 
 /// Sums are float32 within a block and float64 beyond, so that their error does not grow with the
 /// vocabulary.
 const BLOCK: usize = 2048;
+
+/// Vectors that are computed side by side, because each sum waits for itself.
+const ABREAST: usize = 4;
 
 /// How logits are shaped before the softmax.
 #[derive(Debug, Clone, Copy)]
@@ -56,15 +62,14 @@ pub(super) fn unpad<T: Copy>(lanes: &[T; WIDTH], tail: &mut [T]) {
 #[inline(always)]
 pub(super) fn maximum<F: Format, L: Lanes>(lanes: L, row: &[F::Bits]) -> f32 {
     let (vectors, tail) = row.as_chunks::<WIDTH>();
-    let (fours, singles) = vectors.as_chunks::<4>();
+    let (groups, singles) = vectors.as_chunks::<ABREAST>();
     let lowest = lanes.splat(f32::NEG_INFINITY);
     let tail = padded(tail, F::narrow_one(f32::NEG_INFINITY));
     // NaN may only ever be the first operand.
     let rest = lanes.max(F::widen(lanes, &tail), lowest);
-    // Four maxima, because each waits for the one before.
-    let mut max = [rest; 4];
-    for four in fours {
-        for (max, vector) in max.iter_mut().zip(four) {
+    let mut max = [rest; ABREAST];
+    for group in groups {
+        for (max, vector) in max.iter_mut().zip(group) {
             *max = lanes.max(F::widen(lanes, vector), *max);
         }
     }
@@ -110,10 +115,17 @@ pub(super) fn widen<F: Format, L: Lanes>(lanes: L, row: &[F::Bits], work: &mut [
 
 /// `sum exp(work - max)`; with `keep` the exponentials take the place of `work`.
 #[inline(always)]
-pub(super) fn exponentials<L: Lanes>(lanes: L, work: &mut [f32], max: f32, keep: bool) -> f64 {
+pub(super) fn exponentials<T, L: Lanes>(
+    lanes: L,
+    work: &mut [f32],
+    max: f32,
+    keep: bool,
+    ahead: &[T],
+) -> f64 {
     let mut total = 0.0;
-    for block in work.chunks_mut(BLOCK) {
-        total += f64::from(block_exponentials(lanes, block, max, keep));
+    for (index, block) in work.chunks_mut(BLOCK).enumerate() {
+        let ahead = block_of(ahead, index);
+        total += f64::from(block_exponentials(lanes, block, max, keep, ahead));
     }
     total
 }
@@ -128,6 +140,7 @@ pub(super) fn widened_exponentials<F: Format, L: Lanes>(
     work: &mut [f32],
     max: f32,
     left_out: usize,
+    ahead: &[F::Bits],
 ) -> f64 {
     let mut total = 0.0;
     let blocks = row.chunks(BLOCK).zip(work.chunks_mut(BLOCK));
@@ -137,20 +150,36 @@ pub(super) fn widened_exponentials<F: Format, L: Lanes>(
         if let Some(place) = place.and_then(|place| to.get_mut(place)) {
             *place = f32::NEG_INFINITY;
         }
-        total += f64::from(block_exponentials(lanes, to, max, true));
+        let ahead = block_of(ahead, index);
+        total += f64::from(block_exponentials(lanes, to, max, true, ahead));
     }
     total
 }
 
+/// A row from the start of one of its blocks on.
 #[inline(always)]
-fn block_exponentials<L: Lanes>(lanes: L, block: &mut [f32], max: f32, keep: bool) -> f32 {
+fn block_of<T>(row: &[T], index: usize) -> &[T] {
+    row.get(index * BLOCK..).unwrap_or_default()
+}
+
+#[inline(always)]
+fn block_exponentials<T, L: Lanes>(
+    lanes: L,
+    block: &mut [f32],
+    max: f32,
+    keep: bool,
+    ahead: &[T],
+) -> f32 {
     let shift = lanes.splat(max);
     let (vectors, tail) = block.as_chunks_mut::<WIDTH>();
-    let (fours, singles) = vectors.as_chunks_mut::<4>();
-    // Four sums, because each waits for the one before.
-    let mut sums = [lanes.splat(0.0); 4];
-    for four in fours {
-        for (sum, vector) in sums.iter_mut().zip(four) {
+    let (groups, singles) = vectors.as_chunks_mut::<ABREAST>();
+    let (aheads, _) = ahead.as_chunks::<{ ABREAST * WIDTH }>();
+    let mut sums = [lanes.splat(0.0); ABREAST];
+    for (index, group) in groups.iter_mut().enumerate() {
+        if let Some(values) = aheads.get(index) {
+            prefetch(values);
+        }
+        for (sum, vector) in sums.iter_mut().zip(group) {
             let exp = lanes.exp(lanes.sub(lanes.load(vector), shift));
             *sum = lanes.add(*sum, exp);
             if keep {

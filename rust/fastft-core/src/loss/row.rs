@@ -62,12 +62,15 @@ pub(super) fn rows<F: Format, L: Lanes>(
 ) -> Vec<Outcome> {
     let mut scratch = Vec::new();
     let mut outcomes = Vec::with_capacity(part.rows.len());
-    for (number, row) in part.range.zip(part.rows) {
+    let mut rows = part.rows.into_iter().peekable();
+    for number in part.range {
+        let Some(row) = rows.next() else { break };
+        let ahead = rows.peek().map(Row::logits).unwrap_or_default();
         let outcome = match call.label(labels, number) {
             None => ignored::<F>(row),
             Some(label) => {
                 let target = Target::new(call.options, number, label, call.width);
-                one::<F, L>(lanes, call, row, &target, &mut scratch)
+                one::<F, L>(lanes, call, row, &target, &mut scratch, ahead)
             }
         };
         outcomes.push(outcome);
@@ -89,21 +92,22 @@ fn one<F: Format, L: Lanes>(
     row: Row<'_, F::Bits>,
     target: &Target,
     scratch: &mut Vec<f32>,
+    ahead: &[F::Bits],
 ) -> Outcome {
     match row {
         Row::LossOnly(logits) => {
             let work = room(scratch, logits.len());
-            measure_beside::<F, L>(lanes, call, logits, work, target).outcome
+            measure_beside::<F, L>(lanes, call, logits, work, target, ahead).outcome
         }
         Row::Beside { logits, gradient } => {
             let work = room(scratch, logits.len());
-            let found = measure_beside::<F, L>(lanes, call, logits, work, target);
+            let found = measure_beside::<F, L>(lanes, call, logits, work, target, ahead);
             finish::<F, L>(lanes, call, &found, work, gradient, target);
             found.outcome
         }
         Row::InPlace(row) => {
             if let Some(work) = F::as_float32(row) {
-                let found = measure(lanes, call, work, target);
+                let found = measure(lanes, call, work, target, ahead);
                 finish_in_place(lanes, call, &found, work);
                 if let Some(place) = work.get_mut(target.label) {
                     *place = found.at_label;
@@ -111,7 +115,7 @@ fn one<F: Format, L: Lanes>(
                 return found.outcome;
             }
             let work = room(scratch, row.len());
-            let found = measure_beside::<F, L>(lanes, call, row, work, target);
+            let found = measure_beside::<F, L>(lanes, call, row, work, target, ahead);
             finish::<F, L>(lanes, call, &found, work, row, target);
             found.outcome
         }
@@ -143,10 +147,11 @@ fn measure_beside<F: Format, L: Lanes>(
     row: &[F::Bits],
     work: &mut [f32],
     target: &Target,
+    ahead: &[F::Bits],
 ) -> Found {
     if call.needs_logits() {
         widen::<F, L>(lanes, row, work);
-        return measure(lanes, call, work, target);
+        return measure(lanes, call, work, target, ahead);
     }
     let max = maximum::<F, L>(lanes, row);
     let value = row
@@ -155,7 +160,7 @@ fn measure_beside<F: Format, L: Lanes>(
     let sums = Sums {
         max: f64::from(max),
         label: f64::from(value) - f64::from(max),
-        others: widened_exponentials::<F, L>(lanes, row, work, max, target.label),
+        others: widened_exponentials::<F, L>(lanes, row, work, max, target.label, ahead),
         exp_times: 0.0,
         weighted: 0.0,
     };
@@ -164,7 +169,13 @@ fn measure_beside<F: Format, L: Lanes>(
 
 /// Loss and slopes; `work` holds exponentials afterwards, or still the logits under a softcap.
 #[inline(always)]
-fn measure<L: Lanes>(lanes: L, call: &Call<'_>, work: &mut [f32], target: &Target) -> Found {
+fn measure<T, L: Lanes>(
+    lanes: L,
+    call: &Call<'_>,
+    work: &mut [f32],
+    target: &Target,
+    ahead: &[T],
+) -> Found {
     let options = call.options;
     let max = shape_in_place(lanes, work, call.shape);
     let value = work.get(target.label).copied().unwrap_or(f32::NAN);
@@ -181,7 +192,7 @@ fn measure<L: Lanes>(lanes: L, call: &Call<'_>, work: &mut [f32], target: &Targe
     let sums = Sums {
         max: f64::from(max),
         label: f64::from(value) - f64::from(max),
-        others: exponentials(lanes, work, max, call.shape.softcap.is_none()),
+        others: exponentials(lanes, work, max, call.shape.softcap.is_none(), ahead),
         exp_times,
         weighted,
     };

@@ -12,7 +12,9 @@ mod avx2;
 mod avx512;
 mod lanes;
 mod level;
+mod prefetch;
 pub(crate) mod scalar;
 
 pub(crate) use lanes::{Kernel, Lanes, WIDTH};
 pub use level::Level;
+pub(crate) use prefetch::prefetch;
