@@ -17,7 +17,6 @@ from fastft.modeling.losses.kernel import FORMATS, HALF, array, is_plain
 FIRST = 1 << 20
 """Values that are narrowed by way of a copy, before there is room."""
 
-
 AT_ONCE = 1 << 17
 """Values that are widened before they are added on the CPU: they stay in its cache."""
 
