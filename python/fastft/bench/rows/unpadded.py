@@ -57,8 +57,8 @@ WORKS = (
          grouped=True, dropout=False),
     Work("256", "IMDB at 256, batch 16", (6, 40), {DEFAULT: 1.12}, "long", 256, 2),
     Work("512", "IMDB at 512, batch 16", (5, 25), {DEFAULT: 1.4}, "long", 512, 2),
-    Work("equal", "128 tokens in each row, batch 16, no dropout", (6, 150), {DEFAULT: 0.98}, "equal",
-         layers=2, dropout=False),
+    Work("equal", "128 tokens in each row, batch 16, no dropout", (6, 150), {DEFAULT: 0.98},
+         "equal", layers=2, dropout=False),
     Work("t5", "T5, translation, batch 32", (4, 50), {DEFAULT: 1.3}, "pairs", 128, 2),
 )  # fmt: skip
 
