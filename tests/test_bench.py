@@ -10,6 +10,7 @@ from itertools import count
 
 import pytest
 
+from fastft import _fastft
 from fastft.bench import command, runner
 from fastft.bench.compare import compare
 from fastft.bench.data import Data
@@ -287,6 +288,46 @@ def test_what_was_asked_of_peers_is_a_least_and_of_limits_a_most():
     found = {reach.name: (reach.found, reach.ok) for reach in reaches(results.rows[0])}
     assert found == {"peer": (3, False), "copy": (2, True)}
     assert "4.00, not reached" in report(results.as_json())
+
+
+def test_what_was_asked_is_asked_of_the_first_way_of_ours():
+    clock = Clock()
+
+    def make(_context):
+        variants = [ours(clock.work(1)), ours(clock.work(2), "fastft, plain")]
+        others = [Variant("peer", clock.work(3)), limit("copy", clock.work(1))]
+        yield Case(variants + others, lambda: "equal")
+
+    asked = {"peer": 4, "copy": 2}
+    results, _, _ = ran(row(make=make, asked=asked), clocks=clock.clocks)
+    text = report(results.as_json())
+    assert (
+        "| tokens/one (cpu) | peer | **3.00** | 4.00, not reached | 1.00 x copy (asked 2.00)"
+        in text
+    )
+    assert "| tokens/one (cpu): fastft, plain | peer | **1.50** |  | 2.00 x copy |" in text
+
+
+@pytest.mark.parametrize(("level", "asked"), [("avx512", 15), ("avx2", 9), ("scalar", None)])
+def test_the_kernel_is_asked_for_what_its_instructions_can_do(level, asked, monkeypatch):
+    monkeypatch.setattr(_fastft, "simd_level", lambda: level)
+    kernel = next(one for one in all_rows() if one.name == "loss/kernel/float32")
+    assert kernel.asked.get("F.cross_entropy") == asked
+
+
+@pytest.mark.parametrize(
+    ("features", "runs"),
+    [(["avx2"], False), (["avx2", "amx_bf16"], True), (["bf16"], True), ([], True)],
+)
+def test_products_in_bfloat16_run_where_the_processor_has_them(features, runs, monkeypatch):
+    monkeypatch.setattr("fastft.bench.rows.loss.cpu_features", lambda: features)
+    monkeypatch.setattr("fastft.bench.rows.loss.linear_case", lambda *_, **__: "a case")
+    one = next(one for one in all_rows() if one.name == "loss/linear/bert-bf16")
+    if runs:
+        assert list(one.make(CONTEXT)) == ["a case"]
+    else:
+        with pytest.raises(SkippedRow, match="bfloat16"):
+            list(one.make(CONTEXT))
 
 
 def test_a_peer_that_wins_stays_in_the_table():

@@ -46,8 +46,7 @@ def machine() -> dict[str, Any]:
     facts = _cpu_facts()
     if facts:
         found["cpu"] = facts.get("model name", facts.get("CPU part", platform.processor()))
-        flags = set((facts.get("flags") or facts.get("Features") or "").split())
-        found["cpu_features"] = [name for name in FEATURES if name in flags]
+        found["cpu_features"] = cpu_features()
         if "cache size" in facts:
             found["cpu_cache"] = facts["cache size"]
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
@@ -55,6 +54,13 @@ def machine() -> dict[str, Any]:
             os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1
         )
     return {**found, **_gpu()}
+
+
+def cpu_features() -> list[str]:
+    """Which of `FEATURES` the processor has; none where the system does not say."""
+    facts = _cpu_facts()
+    flags = set((facts.get("flags") or facts.get("Features") or "").split())
+    return [name for name in FEATURES if name in flags]
 
 
 def _cores() -> int:

@@ -102,15 +102,16 @@ def _ratio_lines(row: dict[str, Any]) -> Iterable[tuple[str, ...]]:
     title = f"{row['title']} ({clock})"
     if row["axis"]:
         title += f" at {short(point['at'])}"
-    asked = {reach.name: reach for reach in reaches(row)}
     own = of_role(point, "ours")
     peers = of_role(point, "peer") or [""]
     for variant in own:
+        # Asked of the first way of ours; the others stand beside it to be compared.
+        asked = {reach.name: reach for reach in reaches(row)} if variant == own[0] else {}
         bound = ", ".join(_limits(point, variant, clock, asked))
         took = shown(statistics.median(times(point, variant, clock)), clock)
         for peer in peers:
             found = ratio(point, peer, variant, clock) if peer else None
-            reach = asked.get(peer) if variant == own[0] else None
+            reach = asked.get(peer)
             yield (
                 title if variant == own[0] else f"{title}: {variant}",
                 peer or "none",

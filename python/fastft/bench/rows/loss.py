@@ -14,13 +14,21 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from fastft.bench.machine import cpu_features
 from fastft.bench.row import Case, Context, Row, SkippedRow, Variant, demand, limit, ours
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 CHUNK = 512
+BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16")
+"""What a processor that multiplies in bfloat16 has one of."""
 LEVELS = ("avx512", "avx2", "scalar")
+KERNEL = {
+    "avx512": {"F.cross_entropy": 15, "read and write": 2.2},
+    "avx2": {"F.cross_entropy": 9, "read and write": 3.3},
+}
+"""What is asked of the kernel in float32, by the best vector instructions of the processor."""
 
 
 @dataclass(frozen=True)
@@ -68,13 +76,13 @@ VOCABULARIES = (1000, 4000, 16000, 64000, 256000)
 
 def rows() -> list[Row]:
     """The kernel in two types, the linear layers, growth by vocabulary."""
+    from fastft import _fastft
+
+    asked = KERNEL.get(_fastft.simd_level(), {})
     kernels = [
         Row(f"loss/kernel/{name}", f"softmax cross entropy and gradient, {name}",
-            partial(_kernel_cases, dtype=name), asked=asked)
-        for name, asked in (
-            ("float32", {"F.cross_entropy": 15, "read and write": 2.2}),
-            ("bfloat16", {"F.cross_entropy": 15}),
-        )
+            partial(_kernel_cases, dtype=name), asked=asked if name == "float32" else {})
+        for name in ("float32", "bfloat16")
     ]  # fmt: skip
     linear = [
         Row(f"loss/linear/{one.name}", f"linear + cross entropy: {one.title}",
@@ -205,6 +213,9 @@ def _warm(shape: Shape) -> None:
 
 def _linear_cases(context: Context, *, wanted: Linear) -> Iterable[Case]:
     shape = context.pick(wanted.quick, wanted.full)
+    features = cpu_features()
+    if shape.dtype == "bfloat16" and features and not {*BFLOAT16} & {*features}:
+        raise SkippedRow("this processor does not multiply in bfloat16")
     yield linear_case(shape, compiled=context.size == "full")
 
 
