@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import fastft
-from fastft.modeling.losses import fused_linear
+from fastft.modeling.losses import chunks, fused_linear
 from tests.losses import both, gradients, problem, relative
 
 RUST = {"backend": "rust"}
@@ -128,6 +128,47 @@ class Largest(TorchDispatchMode):
         return result
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("num_classes", [1, 16, 129, 4096, 50257])
+def test_rows_of_logits_begin_on_cache_lines_that_share_no_place(
+    num_classes: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[torch.Tensor] = []
+    product = chunks.Linear.logits
+
+    def watching(linear: chunks.Linear, start: int, end: int, out: torch.Tensor) -> torch.Tensor:
+        seen.append(out)
+        return product(linear, start, end, out)
+
+    monkeypatch.setattr(chunks.Linear, "logits", watching)
+    case = problem(7, 2, num_classes, dtype=dtype)
+    fastft.linear_cross_entropy(*case.leaves(), case.labels, chunk_tokens=3, **RUST).backward()
+    assert [len(one) for one in seen] == [3, 2]
+    for one in seen:
+        step = one.stride(0) * one.element_size()
+        assert (one.data_ptr() % 64, step % 64, step // 64 % 2) == (0, 0, 1)
+        assert num_classes <= one.stride(0) < num_classes + 128
+
+
+@pytest.mark.parametrize("accum_dtype", ["auto", torch.float32])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("num_rows", [0, 5, 9, 23])
+def test_what_lay_in_memory_before_is_not_read(
+    num_rows: int, dtype: torch.dtype, accum_dtype: Any
+) -> None:
+    case = problem(num_rows, 4, 50, dtype=dtype, bias=True, ignored=0)
+    options = {"reduction": "sum", "chunk_tokens": 5, "accum_dtype": accum_dtype, **RUST}
+    torch.use_deterministic_algorithms(True)  # which fills new memory with NaN
+    try:
+        assert torch.utils.deterministic.fill_uninitialized_memory
+        assert torch.empty(3).isnan().all()
+        found, exact = both(case, **options)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    for one, right in zip(found, exact, strict=True):
+        assert float((one - right).norm()) <= 1e-2 * float(right.norm())
+
+
 @pytest.mark.parametrize("reduction", ["mean", "none"])
 def test_the_logits_of_a_batch_never_exist(reduction: str) -> None:
     case = problem(1000, 8, 600, ignored=0)
@@ -137,7 +178,7 @@ def test_the_logits_of_a_batch_never_exist(reduction: str) -> None:
             *leaves, case.labels, chunk_tokens=32, reduction=reduction
         )
         loss.sum().backward()
-    assert made.size == 32 * 600
+    assert made.size == 32 * 624  # 600 logits lie on 39 cache lines
 
 
 def test_float16_keeps_small_gradients_for_a_scaler() -> None:

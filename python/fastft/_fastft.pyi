@@ -22,7 +22,6 @@ __all__ = [
     "block_checksums",
     "cross_entropy",
     "cut_batches",
-    "logits",
     "loss_positions",
     "pack",
     "simd_level",
@@ -477,24 +476,6 @@ def cross_entropy(
 
     Raises:
         LabelError: A label is neither a class nor `ignore_index`; nothing was written.
-    """
-
-def logits(
-    hidden: NDArray[np.float32],
-    weight: NDArray[np.float32],
-    out: NDArray[np.float32],
-    *,
-    bias: NDArray[np.float32] | None = None,
-    num_threads: int = 1,
-) -> None:
-    """Writes `hidden` (N, H) times the transpose of `weight` (V, H), plus `bias` (V), to `out`.
-
-    Each logit depends on its row and class alone, neither on threads nor on other rows.
-
-    Raises:
-        DataError: Shapes do not fit.
-        ValueError: `out` (N, V) has rows that are not contiguous.
-        ConfigurationError: `num_threads` is 0.
     """
 
 def add_widened(

@@ -18,7 +18,6 @@ from fastft.modeling.losses.fuse_head import (
     why_not_fused,
 )
 from fastft.modeling.losses.supervised import supervised
-from fastft.training.carried_choice import CarriedChoiceCallback
 from fastft.training.choices import check_choices
 
 if TYPE_CHECKING:
@@ -96,7 +95,6 @@ class FusedLossMixin(_StockTrainer):  # type: ignore[misc]  # transformers carri
         self._drops_logits = drops_logits
         self._why_not_fused: str | None = None
         super().__init__(*args, **kwargs)
-        self.add_callback(CarriedChoiceCallback())
         self._fuse(self.model)
 
     def call_model_init(self, trial: Any = None) -> Any:

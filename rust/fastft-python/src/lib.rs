@@ -32,7 +32,7 @@ mod _fastft {
     #[pymodule_export]
     use super::data_loader::PyDataLoader;
     #[pymodule_export]
-    use super::loss::{add_widened, cross_entropy, logits, simd_level};
+    use super::loss::{add_widened, cross_entropy, simd_level};
     #[pymodule_export]
     use super::optimizer::adamw_rows;
     #[pymodule_export]

@@ -1,15 +1,15 @@
 //! `cross_entropy` of the module: losses of the rows of a matrix, and their gradients in place; and
-//! `logits`, the product that such rows come from, and `add_widened`, sums of their gradients.
+//! `add_widened`, sums of gradients.
 
 use fastft_core::loss::{
     BF16, F16, F32, Format, Options, Outcome, Row, add_widened as add, cross_entropy as fast,
-    logits as product, reference, span,
+    reference, span,
 };
 use fastft_core::simd::Level;
 use numpy::ndarray::{ArrayView2, ArrayViewMut2, Axis};
 use numpy::{
-    Element, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2,
-    PyReadwriteArray1, PyUntypedArray, PyUntypedArrayMethods,
+    Element, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadwriteArray1,
+    PyUntypedArray, PyUntypedArrayMethods,
 };
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -93,24 +93,6 @@ pub(crate) fn cross_entropy(
             outcomes.iter().map(|outcome| outcome.is_correct).collect(),
         ),
     ))
-}
-
-/// Writes the logits of rows `hidden`, shape (N, H), to `out`, shape (N, V).
-#[pyfunction]
-#[pyo3(signature = (hidden, weight, out, *, bias = None, num_threads = 1))]
-#[expect(clippy::needless_pass_by_value, reason = "PyO3 hands arguments over")]
-pub(crate) fn logits(
-    py: Python<'_>,
-    hidden: PyReadonlyArray2<'_, f32>,
-    weight: PyReadonlyArray2<'_, f32>,
-    out: &Bound<'_, PyUntypedArray>,
-    bias: Option<PyReadonlyArray1<'_, f32>>,
-    num_threads: usize,
-) -> PyResult<()> {
-    let mut out = matrix::<f32>(out)?.try_readwrite()?;
-    let (hidden, weight, out) = (hidden.as_array(), weight.as_array(), out.as_array_mut());
-    let bias = bias.as_ref().map(PyReadonlyArray1::as_array);
-    enter(py, || product(hidden, weight, bias, out, Some(num_threads)))
 }
 
 /// Adds the 16-bit numbers `part` to `total`; `format` says what their bits mean.

@@ -12,7 +12,6 @@ from torch import nn
 
 from fastft.errors import ArgumentError, ConfigurationError, nearest
 from fastft.modeling.losses.fused_head import FusedHead
-from fastft.modeling.losses.logits_product import why_core
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -186,8 +185,6 @@ def explain_head(model: nn.Module) -> str:
     if not isinstance(outer, FusedHead):
         lines = [f"head: fused, and wrapped by a {type(outer).__name__} since"]
     lines += [f"  {line}" for head in heads for line in head.record.lines()]
-    if reason := why_core():
-        lines.append(f"  float32 logits: by the core's product, {reason}")
     return "\n".join(lines)
 
 

@@ -19,7 +19,6 @@
 
 mod format;
 mod gradient;
-mod logits;
 mod options;
 mod passes;
 pub mod reference;
@@ -33,7 +32,6 @@ use crate::parallelism::map_parts;
 use crate::simd::{Kernel, Lanes, Level};
 
 pub use format::{BF16, F16, F32, Format};
-pub use logits::logits;
 pub use options::{Options, Outcome};
 pub use wide_sum::add_widened;
 
