@@ -15,8 +15,13 @@ import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import pytest
 import torch
+
+# A test must not fail because the machine is busy.
+hypothesis.settings.register_profile("fastft", deadline=None)
+hypothesis.settings.load_profile("fastft")
 
 if not torch.cuda.is_available():
     # Kernels in Triton then run on the CPU, in its interpreter; settled when triton is imported.

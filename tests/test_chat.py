@@ -300,7 +300,7 @@ SAID = st.text(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(
     said=st.lists(SAID.filter(str.strip), min_size=2, max_size=6).filter(lambda x: len(x) % 2 == 0),
     name=st.sampled_from(sorted(TEMPLATES)),

@@ -70,7 +70,7 @@ def type_ids_of(kind: str, rows: list[list[int]]) -> TypeIds:
     return TypeIds()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     rows=row_lists(60_000) | row_lists(200_000),
     side=st.sampled_from(["left", "right"]),

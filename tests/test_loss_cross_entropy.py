@@ -63,7 +63,7 @@ def test_gradcheck_of_the_function_itself(name: str, inplace: bool) -> None:
         assert torch.autograd.gradgradcheck(loss, leaf, atol=1e-6)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     num_rows=st.integers(0, 30),
     num_classes=st.integers(1, 100),

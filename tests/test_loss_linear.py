@@ -88,7 +88,7 @@ def test_vocabularies_and_scales_in_float32(num_classes: int, scale: float) -> N
         assert float((one - right).abs().max()) <= bound
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     num_rows=st.integers(0, 40),
     width=st.integers(1, 9),

@@ -110,7 +110,7 @@ def test_a_loss_that_is_all_but_0_keeps_its_digits() -> None:
     assert float((gradient[:, 7] / exact[:, 7] - 1).abs().max()) < 1e-6
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     num_rows=st.integers(1, 4),
     num_classes=st.integers(1, 70),

@@ -63,7 +63,7 @@ def expect_equal(
         torch.testing.assert_close(one, other, rtol=1e-5, atol=2e-5, check_dtype=False)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     lengths=st.lists(st.integers(1, 70), min_size=1, max_size=5),
     heads=st.integers(1, 3),

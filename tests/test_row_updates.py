@@ -97,7 +97,7 @@ def test_a_row_seen_once_goes_on_until_its_moment_is_gone() -> None:
     assert not torch.equal(pair.by_rows.weight[7], pair.first[7])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     touched=st.lists(
         st.lists(st.integers(0, ROWS - 1), min_size=1, max_size=12), min_size=1, max_size=8

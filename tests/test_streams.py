@@ -82,7 +82,7 @@ class Rows(torch.utils.data.Dataset[dict[str, Any]]):
 
 
 @pytest.mark.floor
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     kind=st.sampled_from(KINDS),
     lengths=st.lists(st.integers(1, 20), min_size=1, max_size=17),

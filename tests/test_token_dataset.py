@@ -251,7 +251,7 @@ class TestFiles:
         assert_same(dataset, TokenDataset.load(path))
         assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
 
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=25)
     @given(
         rows=st.lists(st.lists(st.integers(0, 80_000), max_size=6), max_size=6),
         flat=st.booleans(),

@@ -74,7 +74,7 @@ def assert_same_values(ours: Any, stock: Any) -> None:
         assert (type(ours[name]), ours[name]) == (type(stock[name]), stock[name])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     labelled_rows(beside=True), SIDES, MULTIPLES, st.sampled_from(["label", "labels"]),
     st.sampled_from([-100, 0, 7]), st.sampled_from([True, "max_length"]), st.data(),
@@ -95,7 +95,7 @@ def test_token_classification_parity(
     assert_stock_result(ours, stock, dataset, picks)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(labelled_rows(beside=False), SIDES, MULTIPLES, st.sampled_from([-100, 0]), st.data())
 def test_seq2seq_parity(drawn: Any, side: str, multiple: int | None, pad: int, data: Any) -> None:
     rows, labels = drawn
@@ -107,7 +107,7 @@ def test_seq2seq_parity(drawn: Any, side: str, multiple: int | None, pad: int, d
     assert_stock_result(DataCollatorForSeq2Seq(hf, **options), stock, dataset, picks)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     labelled_rows(beside=True), st.booleans(), st.booleans(), st.booleans(), st.booleans(),
     st.sampled_from([-100, 5]), st.sampled_from([0, 2]), st.data(),

@@ -151,7 +151,7 @@ class TestIds:
                 batch = tokenizer.encode(texts, others, **options)
                 assert_equal(batch, stock(hf, texts, others, **options))
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(texts=st.lists(st.text(max_size=40), min_size=1, max_size=4), special=st.booleans())
     def test_any_text(self, hf: Any, tokenizer: Tokenizer, texts: list[str], special: bool) -> None:
         batch = tokenizer.encode(texts, texts[::-1], add_special_tokens=special)

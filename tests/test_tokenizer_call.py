@@ -154,7 +154,7 @@ def test_a_tokenizer_travels_and_a_class_of_its_own_is_left_alone() -> None:
     assert_same(tokenizer(TEXTS, **USUAL), hf(TEXTS, **USUAL))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     texts=st.lists(st.text(max_size=30), min_size=1, max_size=6),
     max_length=st.integers(4, 20),

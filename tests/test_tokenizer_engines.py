@@ -147,7 +147,7 @@ class TestExactness:
         assert_exact(stock, rust, texts)
         assert_exact(stock, rust, texts[:5000], texts[5000:10_000])
 
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=100)
     @given(texts=st.lists(st.text(max_size=60), min_size=1, max_size=3))
     def test_any_text(self, hf: Any, texts: list[str]) -> None:
         stock = backend(hf)
