@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fastft.data.layouts import DataFile, SplitFiles, Tree, find_split, find_splits
+from fastft.data.layouts import find_split, find_splits
 from fastft.data.path_names import canonical_split, label_order
+from fastft.data.split_files import DataFile, SplitFiles, Tree
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fastft.data.delimited_files import delimited_records
-from fastft.data.layouts import DataFile
 from fastft.data.readers import FileRead, ReadOptions, read_examples, read_lines, read_table
+from fastft.data.split_files import DataFile
 
 
 def read(path: Path, content: str | bytes, **options: object) -> FileRead:

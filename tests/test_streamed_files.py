@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 import fastft
 from fastft import TokenDataset
 from fastft.data import table_stream
-from fastft.data.layouts import DataFile
 from fastft.data.readers import ReadOptions, read_lines, read_table
+from fastft.data.split_files import DataFile
 from fastft.data.table_stream import stream_tables
 from fastft.data.token_cache import TokenCacheWarning
 from tests.tiny import sentences, tiny_tokenizer
@@ -187,7 +187,7 @@ FIELDS = st.text(st.sampled_from('ab ,"\n\r\té'), max_size=30)
 
 
 class TestCutting:
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=300)
     @given(
         rows=st.lists(st.tuples(FIELDS, FIELDS), min_size=1, max_size=30), size=st.integers(1, 60)
     )
@@ -200,7 +200,7 @@ class TestCutting:
         path.write_bytes(out.getvalue().encode())
         assert_streamed_as_whole(path, size, ReadOptions())
 
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=200)
     @given(
         content=st.text(st.sampled_from("ab\"'\n\r\t  é"), max_size=200).map("x\ty\n".__add__),
         size=st.integers(1, 60),
@@ -210,7 +210,7 @@ class TestCutting:
         path.write_bytes(content.encode())
         assert_streamed_as_whole(path, size, ReadOptions())
 
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=200)
     @given(
         rows=st.lists(st.dictionaries(st.just("text"), FIELDS, min_size=1), min_size=1),
         gaps=st.lists(st.sampled_from(["\n", "\r\n", "\n\n", "\n \n"]), min_size=1),

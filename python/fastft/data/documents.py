@@ -18,7 +18,6 @@ import numpy as np
 import pyarrow as pa
 
 from fastft.data.contents import load_text, one_text, require_content
-from fastft.data.layouts import DataFile
 from fastft.data.object_columns import column_of
 from fastft.data.origins import ExampleFiles, LineRows, ObjectRows, Origin, Rows
 from fastft.data.parts import Part, listed, stray_notes
@@ -35,6 +34,7 @@ from fastft.data.path_names import (
     split_stem,
 )
 from fastft.data.readers import ReadOptions, read_lines
+from fastft.data.split_files import DataFile
 from fastft.errors import ConfigurationError, DataError, nearest
 
 if TYPE_CHECKING:

@@ -43,6 +43,26 @@ def checked_policy(overlong: Any, policies: Sequence[str] = POLICIES) -> str:
     return str(overlong)
 
 
+def counts_after(
+    counts: Mapping[str, Any], overlong: str, num_rows: int, num_lost: int
+) -> dict[str, Any]:
+    """Gives what a dataset has lost after its rows were made to fit.
+
+    Args:
+        counts: What it had lost before, as `TokenDataset` takes it.
+        overlong: One of `POLICIES`.
+        num_rows: How many rows were too long.
+        num_lost: How many tokens they lost.
+    """
+    after = dict(counts)
+    if overlong == "truncate":
+        after["num_truncated_rows"] += num_rows
+        after["num_truncated_tokens"] = (after["num_truncated_tokens"] or 0) + num_lost
+    else:
+        after["num_dropped_rows" if overlong == "drop" else "num_split_rows"] += num_rows
+    return after
+
+
 @dataclass(frozen=True)
 class Pieces:
     """Runs of at most so many tokens that cover all rows; a row without tokens is one piece."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from fastft.data.layouts import SplitFiles, find_split
+from fastft.data.layouts import find_split
 from fastft.data.objects import read_object
 from fastft.data.origins import Origin
 from fastft.data.readers import FileRead, ReadOptions, read_examples, read_lines, read_table
@@ -20,6 +20,8 @@ from fastft.errors import ColumnError, DataError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
+
+    from fastft.data.split_files import SplitFiles
 
 _MANY_FILES = 20
 

@@ -193,3 +193,9 @@ def is_text(path: Path) -> bool:
 def shown_folder(folder: Path) -> str:
     """Returns the name of a folder as messages spell it: `data/`."""
     return f"{folder}/"
+
+
+def shown_names(paths: list[Path]) -> str:
+    """Returns the names of files as messages spell them; of many the first and the last."""
+    names = [path.name for path in paths]
+    return " + ".join(names if len(names) <= 3 else [names[0], "...", names[-1]])

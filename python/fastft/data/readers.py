@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from fastft.data.layouts import DataFile
+    from fastft.data.split_files import DataFile
 
 _DELIMITERS = {".csv": b",", ".tsv": b"\t"}
 _TEXT_AND_LABEL = pa.schema([("text", pa.large_string()), ("label", pa.large_string())])

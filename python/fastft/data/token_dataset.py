@@ -10,7 +10,6 @@ Invariant: the arrays are checked once, by the Rust core, and never change after
 from __future__ import annotations
 
 import hashlib
-import json
 import operator
 import warnings
 from functools import cached_property
@@ -26,13 +25,9 @@ from fastft import _fastft
 from fastft.data import overlong as overlong_rows
 from fastft.data import token_file
 from fastft.data.batch_reference import BatchReference
-from fastft.data.columns import (
-    checked_columns,
-    column_arrays,
-    column_from_arrays,
-    rust_columns,
-)
+from fastft.data.columns import checked_columns, rust_columns
 from fastft.data.lengths import lengths_digest
+from fastft.data.token_arrays import as_bytes, from_arrays, to_arrays
 from fastft.data.token_batch import row_lengths
 from fastft.data.token_cache import TokenCacheWarning, discard
 from fastft.data.token_constructors import TokenConstructors
@@ -194,23 +189,14 @@ class TokenDataset(TokenConstructors, torch.utils.data.Dataset[dict[str, Any]]):
         is_overlong = self.lengths > max_length
         if not is_overlong.any():
             return self
-        num_rows = int(is_overlong.sum())
+        num_lost = self.num_tokens - len(fitted["ids"])
+        counts = {name: getattr(self, name) for name in COUNTS}
         return TokenDataset(
             **fitted,
             model_inputs=self.model_inputs,
             vocab_size=self.vocab_size,
-            **self._counts_after(overlong, num_rows, self.num_tokens - len(fitted["ids"])),
+            **overlong_rows.counts_after(counts, overlong, int(is_overlong.sum()), num_lost),
         )
-
-    def _counts_after(self, overlong: str, num_rows: int, num_lost: int) -> dict[str, Any]:
-        """What was lost so far, and now: `num_rows` too long, and in them `num_lost` tokens."""
-        counts: dict[str, Any] = {name: getattr(self, name) for name in COUNTS}
-        if overlong == "truncate":
-            counts["num_truncated_rows"] += num_rows
-            counts["num_truncated_tokens"] = (self.num_truncated_tokens or 0) + num_lost
-        else:
-            counts["num_dropped_rows" if overlong == "drop" else "num_split_rows"] += num_rows
-        return counts
 
     def collate(
         self,
@@ -296,15 +282,6 @@ class TokenDataset(TokenConstructors, torch.utils.data.Dataset[dict[str, Any]]):
             return TokenDataset.load, (self.folder,)
         return TokenDataset.from_arrays, (self.arrays(),)
 
-    def _flat_arrays(self) -> dict[str, Array]:
-        arrays = {
-            "ids": self.ids,
-            "row_offsets": self.row_offsets,
-            "second_segment_starts": self.type_ids.second_segment_starts,
-            "token_type_ids": self.type_ids.flat,
-        }
-        return {name: array for name, array in arrays.items() if array is not None}
-
     def arrays(self) -> dict[str, Array]:
         """Gives everything that `from_arrays` needs, as numpy arrays (nothing is copied).
 
@@ -313,14 +290,14 @@ class TokenDataset(TokenConstructors, torch.utils.data.Dataset[dict[str, Any]]):
             column, `column_offsets.<name>` for those whose rows differ in length, and `metadata`:
             JSON as uint8.
         """
-        metadata = {
-            "columns": list(self.columns),
-            "model_inputs": self.model_inputs,
-            **{name: getattr(self, name) for name in COUNTS},
-            "vocab_size": self.vocab_size,
+        flat = {
+            "ids": self.ids,
+            "row_offsets": self.row_offsets,
+            "second_segment_starts": self.type_ids.second_segment_starts,
+            "token_type_ids": self.type_ids.flat,
         }
-        flat, columns = self._flat_arrays(), column_arrays(self.columns)
-        return {**flat, **columns, "metadata": as_bytes(metadata)}
+        metadata = {name: getattr(self, name) for name in ("model_inputs", *COUNTS, "vocab_size")}
+        return to_arrays(flat, self.columns, metadata)
 
     @classmethod
     def from_arrays(
@@ -336,16 +313,7 @@ class TokenDataset(TokenConstructors, torch.utils.data.Dataset[dict[str, Any]]):
             DataError: An array is missing, or they do not fit together.
         """
         try:
-            metadata = json.loads(arrays["metadata"].tobytes())
-            names = metadata.pop("columns")
-            return cls(
-                arrays["ids"],
-                arrays["row_offsets"],
-                TypeIds(arrays.get("second_segment_starts"), arrays.get("token_type_ids")),
-                columns={name: column_from_arrays(arrays, name) for name in names},
-                checksums=checksums,
-                **metadata,
-            )
+            return cls(**from_arrays(arrays), checksums=checksums)
         except DataError:
             raise
         except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -372,11 +340,6 @@ class TokenDataset(TokenConstructors, torch.utils.data.Dataset[dict[str, Any]]):
         if Path(path).is_dir():
             return cls._of_shards(open_shards(Path(path)))
         return cls.from_arrays(token_file.read(Path(path)))
-
-
-def as_bytes(metadata: Mapping[str, Any]) -> Array:
-    """JSON as an array, uint8 (N,)."""
-    return np.frombuffer(json.dumps(metadata).encode(), np.uint8)
 
 
 def _frozen(array: Any) -> Any:
