@@ -15,6 +15,7 @@ from fastft.bench import command, runner
 from fastft.bench.compare import compare
 from fastft.bench.data import Data
 from fastft.bench.figures import Spread, ratio, reaches, short, slope
+from fastft.bench.machine import cpu_features
 from fastft.bench.measure import Clocks, in_turn
 from fastft.bench.registry import all_rows
 from fastft.bench.results import Results, dumps, read_results
@@ -308,11 +309,26 @@ def test_what_was_asked_is_asked_of_the_first_way_of_ours():
     assert "| tokens/one (cpu): fastft, plain | peer | **1.50** |  | 2.00 x copy |" in text
 
 
-@pytest.mark.parametrize(("level", "asked"), [("avx512", 15), ("avx2", 9), ("scalar", None)])
+@pytest.mark.parametrize(
+    ("level", "asked"), [("avx512", [15, 15]), ("avx2", [9, None]), ("scalar", [None, None])]
+)
 def test_the_kernel_is_asked_for_what_its_instructions_can_do(level, asked, monkeypatch):
     monkeypatch.setattr(_fastft, "simd_level", lambda: level)
-    kernel = next(one for one in all_rows() if one.name == "loss/kernel/float32")
-    assert kernel.asked.get("F.cross_entropy") == asked
+    found = {one.name: one.asked.get("F.cross_entropy") for one in all_rows()}
+    assert [found[f"loss/kernel/{name}"] for name in ("float32", "bfloat16")] == asked
+
+
+@pytest.mark.parametrize(
+    ("facts", "found"),
+    [
+        ({"flags": "fma fpu avx2"}, ["avx2", "fma"]),
+        ({"Features": "fp bf16 asimd"}, ["asimd", "bf16"]),
+        ({}, []),
+    ],
+)
+def test_the_features_of_a_processor_are_read_on_both_architectures(facts, found, monkeypatch):
+    monkeypatch.setattr("fastft.bench.machine._cpu_facts", lambda: facts)
+    assert cpu_features() == found
 
 
 @pytest.mark.parametrize(
