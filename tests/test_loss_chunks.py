@@ -150,6 +150,69 @@ def test_rows_of_logits_begin_on_cache_lines_that_share_no_place(
         assert num_classes <= one.stride(0) < num_classes + 128
 
 
+class Products(TorchDispatchMode):
+    """Notes how wide each matrix product is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.widths: list[int] = []
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        result = function(*args, **(kwargs or {}))
+        if function in (torch.ops.aten.mm.out, torch.ops.aten.addmm.out):
+            self.widths.append(result.shape[1])
+        return result
+
+
+def at_level(monkeypatch: pytest.MonkeyPatch, capability: str, num_threads: int) -> None:
+    """Has torch say that it multiplies with these instructions, on so many threads."""
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: num_threads)
+
+
+@pytest.mark.parametrize("with_bias", [False, True])
+@pytest.mark.parametrize("num_classes", [0, 1, 511, 512, 513, 1030])
+@pytest.mark.parametrize(("capability", "num_threads"), [("AVX2", 1), ("AVX2", 4), ("AVX512", 1)])
+def test_logits_in_parts_are_those_of_one_product(
+    capability: str,
+    num_threads: int,
+    num_classes: int,
+    with_bias: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def whole_numbers(*shape: int) -> torch.Tensor:
+        # Their products have no rounding, so that no order of summation can be told.
+        return torch.randint(-8, 9, shape).float()
+
+    hidden, weight = whole_numbers(9, 7), whole_numbers(num_classes, 7)
+    bias = whole_numbers(num_classes) if with_bias else None
+    room = torch.full((4, num_classes + 3), torch.nan)
+    at_level(monkeypatch, capability, num_threads)
+    with Products() as made:
+        chunks.Linear(hidden, weight, bias).logits(2, 6, room[:, :num_classes])
+    right = F.linear(hidden[2:6].double(), weight.double(), None if bias is None else bias.double())
+    assert torch.equal(room[:, :num_classes].double(), right)
+    assert room[:, num_classes:].isnan().all()
+    most = {("AVX2", 1): 512, ("AVX2", 4): 1024}.get((capability, num_threads), num_classes)
+    assert sum(made.widths) == num_classes
+    assert made.widths[:-1] == [most] * (len(made.widths) - 1)
+    assert all(width <= most for width in made.widths)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_only_float32_is_multiplied_in_parts(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_level(monkeypatch, "AVX2", 1)
+    hidden, weight = torch.ones(2, 3, dtype=dtype), torch.ones(2000, 3, dtype=dtype)
+    with Products() as made:
+        out = chunks.Linear(hidden, weight, None).logits(0, 2, torch.empty(2, 2000, dtype=dtype))
+    assert made.widths == [2000]
+    assert (out == 3).all()
+
+
 @pytest.mark.parametrize("accum_dtype", ["auto", torch.float32])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("num_rows", [0, 5, 9, 23])

@@ -35,6 +35,8 @@ CACHE_LINE = 64
 """On the CPU rows of logits begin at multiples of so many bytes, see `_row_length`."""
 CLASSES_AT_ONCE = 4096
 """Rows of the weight gradient that are made and added at a time, where the sum has another type."""
+CLASSES_PER_THREAD = 256
+"""Columns of float32 logits that a thread makes at a time with AVX2, see `_classes_of_logits`."""
 
 
 class Linear(NamedTuple):
@@ -50,9 +52,30 @@ class Linear(NamedTuple):
     def logits(self, start: int, end: int, out: torch.Tensor) -> torch.Tensor:
         """The logits of the rows from `start` to `end`, written to `out`."""
         rows = self.hidden[start:end]
-        if self.bias is None:
-            return torch.mm(rows, self.weight.t(), out=out)
-        return torch.addmm(self.bias, rows, self.weight.t(), out=out)
+        num_classes = len(self.weight)
+        size = _classes_of_logits(rows) or max(num_classes, 1)
+        for first in range(0, num_classes, size):
+            part = slice(first, first + size)
+            columns = self.weight[part].t()
+            if self.bias is None:
+                torch.mm(rows, columns, out=out[:, part])
+            else:
+                torch.addmm(self.bias[part], rows, columns, out=out[:, part])
+        return out
+
+
+def _classes_of_logits(rows: torch.Tensor) -> int | None:
+    """How many columns of logits are made at a time; None for all.
+
+    Where MKL multiplies with AVX2, a large vocabulary in parts takes five sixths of the time that
+    it takes at once, on two threads two thirds, and the logits are equal to the bit. With AVX-512
+    this has not been measured.
+    """
+    if not rows.is_cpu or rows.dtype != torch.float32:
+        return None
+    if torch.backends.cpu.get_cpu_capability() != "AVX2":
+        return None
+    return CLASSES_PER_THREAD * max(2, torch.get_num_threads())
 
 
 class Gradients(NamedTuple):
