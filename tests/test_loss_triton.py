@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 pytest.importorskip("triton", reason="triton comes with torch for CUDA, and is not here")
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fastft.modeling.losses.reference import row_losses
@@ -121,6 +121,8 @@ def test_a_loss_that_is_all_but_0_keeps_its_digits() -> None:
     scale=st.sampled_from([0.1, 1.0, 30.0]),
     seed=st.integers(0, 10**6),
 )
+# A gradient of 4.525, which lies in the upper half between two numbers of bfloat16.
+@example(2, 4, None, "z-loss", torch.bfloat16, 5, 30.0, 1)
 def test_any_rows(
     num_rows: int,
     num_classes: int,
@@ -140,6 +142,8 @@ def test_any_rows(
     size = 1 + float(right.abs().max())
     assert float((rows.loss - right).abs().max()) < 2e-6 * size
     allowed = {torch.float32: 2e-6, torch.bfloat16: 2**-8, torch.float16: 2**-10}[dtype]
+    if dtype not in ROUNDED:
+        allowed *= 2
     assert float((gradient - exact).abs().max()) < allowed * (1 + float(exact.abs().max()))
 
 
