@@ -68,8 +68,8 @@ def _classes_of_logits(rows: torch.Tensor) -> int | None:
     """How many columns of logits are made at a time; None for all.
 
     Where MKL multiplies with AVX2, a large vocabulary in parts takes five sixths of the time that
-    it takes at once, on two threads two thirds, and the logits are equal to the bit. With AVX-512
-    this has not been measured.
+    it takes at once, on two threads two thirds to four fifths, and the logits are equal to the bit.
+    With AVX-512 this has not been measured.
     """
     if not rows.is_cpu or rows.dtype != torch.float32:
         return None
