@@ -201,6 +201,16 @@ def test_logits_in_parts_are_those_of_one_product(
     assert all(width <= most for width in made.widths)
 
 
+def test_only_the_cpu_multiplies_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    at_level(monkeypatch, "AVX2", 1)
+    hidden, weight, out = (
+        torch.empty(*shape, device="meta") for shape in ((2, 3), (2000, 3), (2, 2000))
+    )
+    with Products() as made:
+        chunks.Linear(hidden, weight, None).logits(0, 2, out)
+    assert made.widths == [2000]
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
 def test_only_float32_is_multiplied_in_parts(
     dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
