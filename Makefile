@@ -50,7 +50,7 @@ $(VENV)/.bench: pyproject.toml $(RUST) $(BIN)/uv
 demo: $(VENV)/.demo ## Build, install, and fine-tune a small model on real text (torch brings 6 GB)
 	$(BIN)/python examples/demo.py
 
-test: $(VENV)/.dev lint typecheck rust-test ## Run every test, lint and type check (about 15 minutes, the first build included)
+test: $(VENV)/.dev lint typecheck rust-test ## Run every test, lint and type check (15 to 20 minutes, the first build included)
 	$(BIN)/python -m pytest $(PARALLEL)
 
 test-all: $(VENV)/.dev lint typecheck rust-test deny ## Run every proof in full, on ../shared too (about two hours)
