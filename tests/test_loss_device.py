@@ -112,6 +112,34 @@ def test_chunks_do_not_change_the_result(dtype: torch.dtype) -> None:
             assert relative(one, right) < (2e-6 if dtype == torch.float32 else 1e-2)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_in_place_rows_that_lie_apart_are_scaled_alone(dtype: torch.dtype) -> None:
+    """As those of a vocabulary with classes that only fill it."""
+    logits, labels = logits_and_labels(6, 12)
+    leaf = there(logits.to(dtype, copy=True)).requires_grad_()
+    exact = logits.double().requires_grad_()
+    beside = leaf * 1
+    loss = fastft.cross_entropy(beside[:, :9], there(labels % 9), inplace=True, **TRITON)
+    (loss * 3).backward()
+    (F.cross_entropy(exact[:, :9], labels % 9) * 3).backward()
+    assert relative(leaf.grad.cpu(), exact.grad) < (2e-6 if dtype == torch.float32 else 2e-3)
+    assert torch.equal(beside[:, 9:].detach(), leaf[:, 9:].detach())
+
+
+def test_the_default_type_does_not_round_the_divisor() -> None:
+    case = on_device(problem(7, 8, 40))
+    before = torch.get_default_dtype()
+    try:
+        torch.set_default_dtype(torch.bfloat16)
+        leaves = case.leaves()
+        found = gradients(fastft.linear_cross_entropy(*leaves, case.labels, **TRITON), leaves)
+    finally:
+        torch.set_default_dtype(before)
+    leaves = case.leaves()
+    exact = gradients(F.cross_entropy(F.linear(*leaves), case.labels), leaves)
+    assert all(relative(one, right) < 2e-6 for one, right in zip(found, exact, strict=True))
+
+
 def test_the_gradient_of_float16_waits_for_a_scaler() -> None:
     case = problem(12, 4, 900, dtype=torch.float16, ignored=0)
     leaves, exact = on_device(case).leaves(), case.leaves(torch.float64)

@@ -69,27 +69,43 @@ def test_where_torch_can_it_adds_the_product_to_the_float32_sum(
 
 
 @pytest.mark.parametrize("num_chunks", [1, 2, 3, 5])
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_sums_on_the_cpu_round_each_product_and_their_sum_once(
-    num_chunks: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+    num_chunks: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With more than one product; the room for the sum may hold anything before."""
     # The last part is smaller.
     monkeypatch.setattr(chunks, "CLASSES_AT_ONCE", 8)
+    found, exact = summed(num_chunks, torch.bfloat16)
+    assert isinstance(found, torch.Tensor) and found.dtype == torch.bfloat16
+    assert torch.equal(found, exact.bfloat16())
+
+
+@pytest.mark.parametrize("num_chunks", [1, 2, 3, 5])
+def test_sums_of_float16_on_the_cpu_stay_wide(num_chunks: int) -> None:
+    found, exact = summed(num_chunks, torch.float16, size=200.0)
+    assert isinstance(found, WideSum) and float(exact.abs().max()) > 65_504
+    wide = torch.cat(found.halves)
+    assert float((wide - exact).abs().max() / exact.abs().max()) < 1e-6
+
+
+def summed(
+    num_chunks: int, dtype: torch.dtype, size: float = 1.0
+) -> tuple[torch.Tensor | WideSum | None, torch.Tensor]:
+    """A weight gradient of chunks of 7 rows, and what it has to be but for its own rounding."""
     generator = torch.Generator().manual_seed(num_chunks)
-    hidden = torch.randn(num_chunks * 7, 9, generator=generator).to(dtype)
+    hidden = (torch.randn(num_chunks * 7, 9, generator=generator) * size).to(dtype)
     weight = torch.randn(31, 9, generator=generator).to(dtype)
-    slopes = torch.randn(num_chunks * 7, 31, generator=generator).to(dtype)
+    slopes = (torch.randn(num_chunks * 7, 31, generator=generator) * size).to(dtype)
     plan = chunks.Plan(chunk_tokens=7, accum_dtype=torch.float32)
     sums = chunks._Sums(chunks.Linear(hidden, weight, None), plan, num_chunks=num_chunks)
     exact = torch.zeros(31, 9)
     for start in range(0, len(hidden), 7):
         end = start + 7
         sums.add(slopes[start:end], start, end)
-        exact += torch.mm(slopes[start:end].t(), hidden[start:end]).float()
-    found = sums.gradients().weight
-    assert found is not None and found.dtype == dtype
-    assert torch.equal(found, exact.to(dtype))
+        product = torch.mm(slopes[start:end].t().float(), hidden[start:end].float())
+        # In bfloat16 each product is rounded before it is added.
+        exact += product.bfloat16() if dtype == torch.bfloat16 else product
+    return sums.gradients().weight, exact
 
 
 @pytest.mark.parametrize("add", [wide_sum.add_rows, wide_sum.add_rows_plainly])

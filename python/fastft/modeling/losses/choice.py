@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 
 from fastft.errors import ConfigurationError
 from fastft.modeling.losses import triton_rows
-from fastft.modeling.losses.kernel import FORMATS, PLAIN, is_batched, is_plain, is_transformed
-from fastft.modeling.losses.settings import SMALL, Stats
+from fastft.modeling.losses.kernel import FORMATS, is_batched, is_plain, is_transformed
+from fastft.modeling.losses.settings import SMALL, Stats, check_weight, wrong
+from fastft.modeling.losses.targets import PLAIN
 
 if TYPE_CHECKING:
+    from fastft.modeling.losses.divisor import Number
     from fastft.modeling.losses.kernel import RowKernel
     from fastft.modeling.losses.reference import Rows
     from fastft.modeling.losses.settings import Settings
@@ -21,9 +23,6 @@ if TYPE_CHECKING:
     from fastft.modeling.losses.triton_rows import TritonKernel
 
 BACKENDS = ("auto", "rust", "torch", "triton")
-
-Number: TypeAlias = float | torch.Tensor
-"""A number, or on a GPU a tensor that holds it, which the host does not wait for."""
 
 
 def runs_rust(
@@ -90,16 +89,29 @@ def _is_plain_together(*tensors: torch.Tensor | None) -> bool:
 
 
 def _where(dtype: torch.dtype, *tensors: torch.Tensor | None) -> str:
-    places = ", ".join(sorted({one.device.type for one in tensors if one is not None}))
+    given = [one for one in tensors if one is not None]
+    kinds = {type(one).__name__ for one in given if type(one) not in PLAIN}
+    kinds |= {str(one.layout) for one in given if one.layout != torch.strided}
+    places = ", ".join([*sorted({one.device.type for one in given}), *sorted(kinds)])
     more = " under torch.func or forward-mode differentiation" if is_transformed() else ""
     return f"{dtype} on {places}{more}"
 
 
+def are_numbers(*values: object) -> bool:
+    """Whether these are numbers of Python, not tensors that might want a gradient."""
+    return all(type(value) in (int, float) for value in values)
+
+
 def small_mean(logits: torch.Tensor, labels: torch.Tensor, ignore_index: int) -> Any:
-    """The mean by torch alone; None where it is NaN or torch refuses, which others look into."""
+    """The mean by torch alone; None where it is NaN or torch refuses, which others look into.
+
+    Labels (N,) only: torch takes others too, which mean something else.
+    """
+    if labels.dtype != torch.int64 or labels.dim() != 1:
+        return None
     try:
         loss = F.cross_entropy(logits, labels, ignore_index=ignore_index)
-    except (IndexError, RuntimeError, ValueError):
+    except (IndexError, RuntimeError, TypeError, ValueError):
         return None
     return None if math.isnan(loss.item()) else loss
 
@@ -108,56 +120,37 @@ def finished(
     losses: torch.Tensor, targets: Targets, settings: Settings, divisor: Number, dtype: torch.dtype
 ) -> torch.Tensor:
     """The losses of rows, float64 (M,), reduced; float64 for logits of that type, else float32."""
-    dtype = torch.float64 if dtype == torch.float64 else torch.float32
     if settings.reduction == "none":
-        return targets.spread(losses.to(dtype))
-    return (losses.sum() / divisor).to(dtype)
+        return targets.spread(losses.to(loss_type(dtype)))
+    return (losses.sum() / divisor).to(loss_type(dtype))
 
 
-def divisor_of(targets: Targets, settings: Settings) -> float:
-    """`Settings.divisor` as a number.
-
-    Raises:
-        ConfigurationError: A denominator of 0 for labels that count.
-    """
-    divisor = float(settings.divisor(targets.labels, targets.token_weight))
-    if divisor:
-        return divisor
-    if (targets.labels != settings.ignore_index).any():
-        raise wrong("denominator", "0", "the number of labels that count in the whole step")
-    return 1.0
+def loss_type(dtype: torch.dtype) -> torch.dtype:
+    """The type of the loss of logits or hidden rows of this type."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
 
 
-def divisor_on_device(targets: Targets, settings: Settings, num_classes: int) -> Number:
-    """`Settings.divisor` without waiting for a GPU.
-
-    A denominator of 0 for labels that count, an error on the CPU, gives an infinite loss here. A
-    label that is no class has no weight to be looked up; its loss is NaN anyway.
-    """
-    if settings.denominator is None and settings.reduction != "mean":
-        return 1.0
-    labels = targets.labels
-    counts = labels != settings.ignore_index
-    divisor: Any = settings.denominator
-    if divisor is None:
-        is_class = (labels >= 0) & (labels < num_classes)
-        known = labels.where(is_class, settings.ignore_index)
-        return torch.as_tensor(settings.divisor(known, targets.token_weight))
-    if not isinstance(divisor, torch.Tensor) or divisor.device != labels.device:
-        # Where it is on the CPU nobody waits.
-        divisor = float(divisor)
-        return divisor if divisor else counts.any().logical_not().double()
-    divisor = divisor.detach().reshape(())
-    return torch.where((divisor == 0) & ~counts.any(), 1, divisor)
-
-
-def split_divisor(divisor: Number, dtype: torch.dtype) -> tuple[Any, Any]:
+def split_divisor(divisor: Any, dtype: torch.dtype, num_rows: int) -> tuple[Any, Any]:
     """What gradients are multiplied by when they are made, and divided by in backward.
 
     In float16 a mean over many tokens would lose small gradients before a `GradScaler` has had its
-    chance, so there the division waits.
+    chance, so there the division waits. Only what the weights of labels are larger than 1 in the
+    mean is divided by at once, as a power of 2: a weight of 100,000 has no place in float16.
     """
-    return (1.0, divisor) if dtype == torch.float16 else (1 / divisor, 1.0)
+    if isinstance(divisor, torch.Tensor):
+        # The quotient of whole numbers has the default type, whatever that is.
+        divisor = divisor.double()
+    if dtype != torch.float16:
+        return 1 / divisor, 1.0
+    factor = _power_below(max(num_rows, 1) / abs(divisor))
+    return factor, divisor * factor
+
+
+def _power_below(number: Number) -> Number:
+    """The largest power of 2 that is neither above `number` nor above 1."""
+    if isinstance(number, torch.Tensor):
+        return number.log2().floor().clamp(max=0).exp2()
+    return 2.0 ** min(math.floor(math.log2(number)), 0) if 0 < number < math.inf else 1.0
 
 
 def upstream(
@@ -218,14 +211,9 @@ def check_weights(class_weight: torch.Tensor | None, num_classes: int) -> None:
     """Looks whether there is a weight for each class.
 
     Raises:
-        ConfigurationError: There is not.
+        ConfigurationError: There is not, or it is no weight.
     """
+    check_weight("class_weight", class_weight)
     if class_weight is not None and class_weight.shape != (num_classes,):
         found = f"the shape {tuple(class_weight.shape)}"
         raise wrong("class_weight", found, f"({num_classes},), a weight for each class")
-
-
-def wrong(name: str, found: str, expected: str) -> ConfigurationError:
-    """The error for an argument."""
-    problem = f"{name} cannot be used"
-    return ConfigurationError(problem, place=name, found=found, expected=expected)

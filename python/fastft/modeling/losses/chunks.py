@@ -77,10 +77,14 @@ def _classes_of_logits(rows: torch.Tensor, num_classes: int) -> int:
 
 
 class Gradients(NamedTuple):
-    """The gradients that are wanted."""
+    """The gradients that are wanted, in the types of what they belong to.
+
+    In float16 those of the layer are sums in float32 still: before they are divided by the number
+    of rows they may be too large for it.
+    """
 
     hidden: torch.Tensor | None
-    weight: torch.Tensor | None
+    weight: torch.Tensor | WideSum | None
     bias: torch.Tensor | None
 
 
@@ -186,8 +190,9 @@ class _Sums:
         self.weight: torch.Tensor | None = None
         self.wide: WideSum | None = None
         self.product: torch.Tensor | None = None
-        if plan.weight and plan.on_device and num_chunks > 1 and weight.dtype in HALF:
-            # One chunk is summed in float32 as it is.
+        # One chunk of bfloat16 is summed in float32 as it is.
+        is_wide = plan.on_device and num_chunks > 1 and weight.dtype in HALF
+        if plan.weight and (is_wide or weight.dtype == torch.float16):
             self.wide = WideSum(weight)
         elif plan.weight:
             self._take_room(weight, plan, num_chunks)
@@ -197,7 +202,9 @@ class _Sums:
 
     def _take_room(self, weight: torch.Tensor, plan: Plan, num_chunks: int) -> None:
         """Makes room for the sum of the weight gradient."""
-        dtype = weight.dtype if plan.on_device else plan.accum_dtype or weight.dtype
+        dtype = weight.dtype
+        if plan.accum_dtype is not None and not plan.on_device:
+            dtype = torch.promote_types(dtype, plan.accum_dtype)
         # A product in another type than its operands has to be made before it is added.
         if dtype != weight.dtype and num_chunks > 1:
             self.product = weight.new_empty(min(CLASSES_AT_ONCE, len(weight)), weight.shape[1])
@@ -236,14 +243,16 @@ class _Sums:
                 add_rows(part, product)
 
     def gradients(self) -> Gradients:
-        """The sums in the types of what they belong to."""
-        _, weight, bias = self.linear
+        """The sums."""
+        dtype = self.linear.weight.dtype
+        if dtype == torch.float16:
+            return Gradients(self.hidden, self.wide, self.bias)
         if self.wide is not None:
             self.weight = self.wide.narrowed()
         return Gradients(
             self.hidden,
-            None if self.weight is None else self.weight.to(weight.dtype),
-            None if self.bias is None or bias is None else self.bias.to(bias.dtype),
+            None if self.weight is None else self.weight.to(dtype),
+            None if self.bias is None else self.bias.to(dtype),
         )
 
 

@@ -13,10 +13,9 @@ import torch
 
 from fastft.errors import LabelError
 from fastft.modeling.losses.choice import (
+    are_numbers,
     check_backend,
     check_weights,
-    divisor_of,
-    divisor_on_device,
     finished,
     once,
     runs_rust,
@@ -25,18 +24,18 @@ from fastft.modeling.losses.choice import (
     split_divisor,
     stats_of,
     upstream,
-    wrong,
 )
+from fastft.modeling.losses.divisor import divisor_of, divisor_on_device
 from fastft.modeling.losses.kernel import RowKernel, has_rows, is_batched, is_plain
 from fastft.modeling.losses.reference import Rows, reduced, row_losses
-from fastft.modeling.losses.settings import SMALL, Settings
+from fastft.modeling.losses.settings import SMALL, Settings, wrong
 from fastft.modeling.losses.targets import Targets, targets_of
 from fastft.modeling.losses.triton_rows import TritonKernel
 
 if TYPE_CHECKING:
     from fastft.errors import ConfigurationError
-    from fastft.modeling.losses.choice import Number
     from fastft.modeling.losses.chunks import Kernel
+    from fastft.modeling.losses.divisor import Number
 
 
 def cross_entropy(
@@ -91,16 +90,19 @@ def cross_entropy(
         tensor(1.3863)
     """
     if (
-        logits.dtype == torch.float32
+        isinstance(logits, torch.Tensor)
+        and logits.dtype == torch.float32
         and logits.dim() == 2
         and logits.numel() < SMALL
         and reduction == "mean"
         and backend == "auto"
         and token_weight is class_weight is denominator is softcap is None
+        and are_numbers(label_smoothing, z_loss, logit_scale)
         and label_smoothing == z_loss == 0
         and logit_scale == 1
         and not (shift or inplace or return_stats or torch.compiler.is_compiling())
-        and is_plain(logits)
+        and isinstance(labels, torch.Tensor)
+        and is_plain(logits, labels)
         and (loss := small_mean(logits, labels, ignore_index)) is not None
     ):
         return loss
@@ -117,7 +119,7 @@ def cross_entropy(
     check_backend(backend)
     num_classes = logits.shape[-1]
     if runs_triton(backend, num_logits, logits.dtype, *tensors):
-        divisor = divisor_on_device(targets, settings, num_classes)
+        divisor = divisor_on_device(targets, settings)
         run = _Run(targets, settings, TritonKernel(settings, statistics=return_stats), divisor)
     elif runs_rust(backend, num_logits, logits.dtype, *tensors):
         if class_weight is not None:
@@ -139,6 +141,8 @@ def cross_entropy(
 
 
 def _check_logits(logits: torch.Tensor, settings: Settings) -> None:
+    if not isinstance(logits, torch.Tensor):
+        raise wrong("logits", type(logits).__name__, "a tensor of shape (..., V)")
     if logits.dim() < 1 or not logits.is_floating_point():
         found = f"{logits.dtype} of shape {tuple(logits.shape)}"
         raise wrong("logits", found, "floating point numbers of shape (..., V)")
@@ -151,8 +155,9 @@ def _as_rows(logits: torch.Tensor, *, inplace: bool) -> torch.Tensor:
     if not inplace:
         rows = logits.reshape(logits.shape[:-1].numel(), width)
         return rows if has_rows(rows) else rows.contiguous()
-    if logits.is_leaf and logits.requires_grad:
-        raise wrong("inplace", "logits that are a leaf of the graph", "logits that were computed")
+    if _is_leaf(logits) or (logits._base is not None and _is_leaf(logits._base)):
+        found = "logits that are a leaf of the graph, or a view of one"
+        raise wrong("inplace", found, "logits that were computed")
     try:
         rows = logits.view(logits.shape[:-1].numel(), width)
     except RuntimeError as error:
@@ -160,6 +165,10 @@ def _as_rows(logits: torch.Tensor, *, inplace: bool) -> torch.Tensor:
     if not has_rows(rows):
         raise _scattered(logits)
     return rows
+
+
+def _is_leaf(tensor: torch.Tensor) -> bool:
+    return tensor.is_leaf and tensor.requires_grad
 
 
 def _scattered(logits: torch.Tensor) -> ConfigurationError:
@@ -178,6 +187,10 @@ class _Run:
         self.divisor = divisor
         self.rows = Rows(torch.empty(0))
 
+    def constants(self) -> tuple[torch.Tensor | None, ...]:
+        """What backward reads besides the logits: autograd sees whether somebody changed it."""
+        return (*self.targets.constants(), self.settings.class_weight)
+
     def loss(self, logits: torch.Tensor) -> torch.Tensor:
         """The loss, from the rows that the kernel gave."""
         dtype = logits.dtype
@@ -191,13 +204,13 @@ class _Fused(torch.autograd.Function):
     def forward(ctx: Any, logits: torch.Tensor, run: _Run) -> torch.Tensor:
         targets = run.targets
         run.rows = run.kernel(logits, targets.labels, row_weight=targets.token_weight)
-        ctx.save_for_backward(logits)
+        ctx.save_for_backward(logits, *run.constants())
         ctx.run = run
         return run.loss(logits)
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None]:
-        (logits,) = ctx.saved_tensors
+        logits, *_ = ctx.saved_tensors
         if torch.is_grad_enabled() or is_batched(grads[0]):
             return _plain_gradient(logits, ctx.run, grads[0]), None
         run = ctx.run
@@ -216,7 +229,7 @@ class _InPlace(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: torch.Tensor, run: _Run) -> torch.Tensor:
         targets = run.targets
-        factor, ctx.divisor = split_divisor(run.divisor, logits.dtype)
+        factor, ctx.divisor = split_divisor(run.divisor, logits.dtype, len(logits))
         run.rows = run.kernel(
             logits,
             targets.labels,

@@ -15,10 +15,11 @@ from fastft.modeling.losses.choice import finished, once, split_divisor, upstrea
 from fastft.modeling.losses.chunks import Gradients, Linear, Plan, losses
 from fastft.modeling.losses.kernel import is_batched
 from fastft.modeling.losses.reference import Rows, plain_linear
+from fastft.modeling.losses.wide_sum import WideSum
 
 if TYPE_CHECKING:
-    from fastft.modeling.losses.choice import Number
     from fastft.modeling.losses.chunks import Kernel
+    from fastft.modeling.losses.divisor import Number
     from fastft.modeling.losses.settings import Settings
     from fastft.modeling.losses.targets import Targets
 
@@ -104,7 +105,8 @@ class _Ready(torch.autograd.Function):
         plan: Plan,
     ) -> torch.Tensor:
         weights = run.targets.token_weight
-        factor, ctx.divisor = split_divisor(run.divisor, hidden.dtype)
+        num_rows = len(run.targets.labels)
+        factor, ctx.divisor = split_divisor(run.divisor, hidden.dtype, num_rows)
         computed = run.compute(hidden, weight, bias, plan, weights, factor)
         ctx.gradients, ctx.kernel = computed[1], run.kernel
         return run.loss(computed, hidden.dtype)
@@ -113,10 +115,7 @@ class _Ready(torch.autograd.Function):
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[Any, ...]:
         gradients = once(ctx, "gradients", grads[0])
         scale = ctx.kernel.number(grads[0]) / ctx.divisor
-        for gradient in gradients:
-            if gradient is not None:
-                ctx.kernel.scale_(gradient, scale)
-        return (*gradients, None, None)
+        return (*_scaled(gradients, ctx.kernel, scale), None, None)
 
 
 class _Recomputed(torch.autograd.Function):
@@ -131,7 +130,8 @@ class _Recomputed(torch.autograd.Function):
         run: FusedLinear,
         plan: Plan,
     ) -> torch.Tensor:
-        ctx.save_for_backward(hidden, weight, bias)
+        constants = (*run.targets.constants(), run.settings.class_weight)
+        ctx.save_for_backward(hidden, weight, bias, *constants)
         ctx.run, ctx.plan = run, plan
         only = run.plan_for(False, False, False)
         computed = run.compute(hidden, weight, bias, only, run.targets.token_weight)
@@ -148,13 +148,25 @@ class _Recomputed(torch.autograd.Function):
         weight, factor = upstream(
             grad, run.targets.token_weight, run.settings, run.divisor, run.kernel
         )
-        _, gradients = run.compute(*ctx.saved_tensors, ctx.plan, weight, factor)
-        return (*gradients, None, None)
+        _, gradients = run.compute(*ctx.saved_tensors[:3], ctx.plan, weight, factor)
+        return (*_scaled(gradients, run.kernel, 1.0), None, None)
+
+
+def _scaled(gradients: Gradients, kernel: Kernel, factor: Any) -> list[torch.Tensor | None]:
+    """The gradients times a factor, narrowed where they had no place in their type before."""
+    hidden, weight, bias = gradients
+    sums = weight.halves if isinstance(weight, WideSum) else [weight]
+    for one in (hidden, *sums, bias):
+        if one is not None:
+            kernel.scale_(one, factor)
+    if not isinstance(weight, WideSum):
+        return [hidden, weight, bias]
+    return [hidden, weight.narrowed(), None if bias is None else bias.to(weight.dtype)]
 
 
 def _plain_gradients(ctx: Any, grad: torch.Tensor) -> list[torch.Tensor | None]:
     """Gradients by the plain way, for `create_graph=True` and for a batch of gradients."""
-    hidden, weight, bias = ctx.saved_tensors
+    hidden, weight, bias = ctx.saved_tensors[:3]
     run, plan = ctx.run, ctx.plan
     wants_graph = torch.is_grad_enabled()
     with torch.enable_grad(), _without_autocast(hidden):

@@ -8,6 +8,7 @@ import torch
 
 from fastft import _fastft
 from fastft.modeling.losses.reference import Rows
+from fastft.modeling.losses.targets import PLAIN
 
 if TYPE_CHECKING:
     from fastft.modeling.losses.settings import Settings
@@ -19,9 +20,6 @@ FORMATS = {
     torch.float64: "float64",
 }
 HALF = (torch.bfloat16, torch.float16)
-
-
-PLAIN = (torch.Tensor, torch.nn.Parameter)
 
 
 def is_transformed() -> bool:
@@ -43,14 +41,14 @@ def is_batched(gradient: torch.Tensor) -> bool:
 
 def is_plain(*tensors: torch.Tensor | None) -> bool:
     """Whether all are ordinary tensors on the CPU, whose memory Rust may look at."""
-    if is_transformed():
+    return not is_transformed() and all(one is None or _is_plain(one) for one in tensors)
+
+
+def _is_plain(tensor: torch.Tensor) -> bool:
+    if type(tensor) not in PLAIN or not tensor.is_cpu or tensor.layout != torch.strided:
         return False
-    for one in tensors:
-        if one is not None and not (
-            type(one) in PLAIN and one.is_cpu and one.layout == torch.strided
-        ):
-            return False
-    return True
+    # Values may be kept with the other sign, or in memory of somebody who does not align numbers.
+    return not tensor.is_neg() and tensor.data_ptr() % tensor.element_size() == 0
 
 
 def has_rows(logits: torch.Tensor) -> bool:

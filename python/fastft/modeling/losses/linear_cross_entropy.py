@@ -9,6 +9,7 @@ not cover takes the plain way, logits and all.
 from __future__ import annotations
 
 from dataclasses import replace
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -16,22 +17,21 @@ import torch.nn.functional as F
 
 from fastft.modeling.losses.choice import (
     BACKENDS,
+    are_numbers,
     check_backend,
     check_weights,
-    divisor_of,
-    divisor_on_device,
     runs_rust,
     runs_triton,
     small_mean,
     stats_of,
-    wrong,
 )
 from fastft.modeling.losses.chunks import Linear, Plan
+from fastft.modeling.losses.divisor import divisor_of, divisor_on_device
 from fastft.modeling.losses.fused_linear import FusedLinear
 from fastft.modeling.losses.kernel import RowKernel, is_plain
 from fastft.modeling.losses.peer_losses import PEERS, peer_loss
 from fastft.modeling.losses.reference import plain_linear
-from fastft.modeling.losses.settings import SMALL, Settings
+from fastft.modeling.losses.settings import SMALL, Settings, wrong
 from fastft.modeling.losses.targets import targets_of
 from fastft.modeling.losses.triton_rows import TritonKernel
 
@@ -104,16 +104,21 @@ def linear_cross_entropy(
         tensor(1.3863)
     """
     if (
-        hidden.dtype == torch.float32 == weight.dtype
-        and hidden.dim() == 2
+        isinstance(hidden, torch.Tensor)
+        and isinstance(weight, torch.Tensor)
+        and hidden.dtype == torch.float32 == weight.dtype
+        and hidden.dim() == weight.dim() == 2
         and hidden.shape[0] * weight.shape[0] < SMALL
         and reduction == "mean"
         and backend == "auto"
-        and index is token_weight is class_weight is denominator is softcap is None
+        and index is token_weight is class_weight is denominator is softcap is chunk_tokens is None
+        and accum_dtype == "auto"
+        and are_numbers(label_smoothing, z_loss, logit_scale)
         and label_smoothing == z_loss == 0
         and logit_scale == 1
         and not (shift or return_stats or torch.compiler.is_compiling())
-        and is_plain(hidden, weight)
+        and isinstance(labels, torch.Tensor)
+        and is_plain(hidden, weight, bias, labels)
         and (loss := _small(hidden, weight, bias, labels, ignore_index)) is not None
     ):
         return loss
@@ -122,6 +127,7 @@ def linear_cross_entropy(
         class_weight=class_weight,
     )
     plan = _plan(chunk_tokens, accum_dtype)
+    _check_tensors(hidden=hidden, weight=weight, bias=bias)
     hidden, weight, bias = _under_autocast(hidden, weight, bias)
     _check_layer(hidden, weight, bias, settings)
     targets = targets_of(
@@ -136,7 +142,7 @@ def linear_cross_entropy(
     num_classes = weight.shape[0]
     tensors = (hidden, weight, labels, bias, index, token_weight, class_weight)
     if runs_triton(backend, targets.labels.numel() * num_classes, hidden.dtype, *tensors):
-        divisor = divisor_on_device(targets, settings, num_classes)
+        divisor = divisor_on_device(targets, settings)
         triton = TritonKernel(settings, statistics=return_stats)
         plan = replace(plan, on_device=True)
         run = FusedLinear(targets, settings, plan, triton, divisor)
@@ -168,6 +174,8 @@ def _small(
     labels: torch.Tensor,
     ignore_index: int,
 ) -> Any:
+    if bias is not None and bias.shape != weight.shape[:1]:
+        return None
     try:
         logits = F.linear(hidden, weight, bias)
     except RuntimeError:
@@ -175,12 +183,26 @@ def _small(
     return small_mean(logits, labels, ignore_index)
 
 
-def _plan(chunk_tokens: int | None, accum_dtype: Any) -> Plan:
-    if chunk_tokens is not None and (not isinstance(chunk_tokens, int) or chunk_tokens < 1):
+def _plan(chunk_tokens: Any, accum_dtype: Any) -> Plan:
+    is_number = isinstance(chunk_tokens, Integral) and not isinstance(chunk_tokens, bool)
+    if chunk_tokens is not None and (not is_number or chunk_tokens < 1):
         raise wrong("chunk_tokens", repr(chunk_tokens), "a number of rows, at least 1, or None")
-    if accum_dtype not in ACCUM_DTYPES:
+    is_known = isinstance(accum_dtype, (str, torch.dtype)) and accum_dtype in ACCUM_DTYPES
+    if not is_known:
         raise wrong("accum_dtype", repr(accum_dtype), "'auto' or torch.float32")
-    return Plan(chunk_tokens, ACCUM_DTYPES[accum_dtype])
+    size = None if chunk_tokens is None else int(chunk_tokens)
+    return Plan(size, ACCUM_DTYPES[accum_dtype])
+
+
+def _check_tensors(**tensors: Any) -> None:
+    """Looks whether the layer is there, all of it in one place."""
+    given = {name: one for name, one in tensors.items() if one is not None}
+    for name, one in given.items():
+        if not isinstance(one, torch.Tensor):
+            raise wrong(name, type(one).__name__, "a tensor")
+    places = [f"{name} on {one.device}" for name, one in given.items()]
+    if len({one.device for one in given.values()}) > 1:
+        raise wrong("hidden and weight", ", ".join(places), "one device")
 
 
 def _under_autocast(

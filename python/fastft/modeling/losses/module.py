@@ -32,7 +32,8 @@ class LinearCrossEntropy(torch.nn.Module):
         super().__init__()
         known = inspect.signature(linear_cross_entropy).parameters
         for name in options:
-            if name not in known:
+            # What comes with a batch is no option.
+            if name not in known or known[name].kind is not inspect.Parameter.KEYWORD_ONLY:
                 raise TypeError(f"LinearCrossEntropy has no option {name!r}")
         self.register_buffer("class_weight", class_weight)
         self.options = options

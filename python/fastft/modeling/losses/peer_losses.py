@@ -13,7 +13,9 @@ import torch
 import torch.nn.functional as F
 
 from fastft.errors import ConfigurationError
-from fastft.modeling.losses.choice import divisor_on_device, wrong
+from fastft.modeling.losses.choice import loss_type
+from fastft.modeling.losses.divisor import divisor
+from fastft.modeling.losses.settings import wrong
 
 if TYPE_CHECKING:
     from fastft.modeling.losses.chunks import Linear
@@ -34,7 +36,7 @@ def peer_loss(
     chunk_tokens: int | None,
     return_stats: bool,
 ) -> torch.Tensor:
-    """The loss of a linear layer, float32, as one of `PEERS` computes it.
+    """The loss of a linear layer as one of `PEERS` computes it; float64 for float64, else float32.
 
     Raises:
         ConfigurationError: It is not installed, or has not got an option that is asked for.
@@ -46,10 +48,11 @@ def peer_loss(
         loss = _quack(linear, targets.labels, settings, chunk_tokens)
     else:
         loss = _torch(linear, targets.labels, settings, chunk_tokens)
+    dtype = loss_type(rows.dtype)
     if settings.reduction == "none":
-        return targets.spread(loss.float())
-    mean: torch.Tensor = loss.float() / divisor_on_device(targets, settings, len(linear.weight))
-    return mean.float()
+        return targets.spread(loss.to(dtype))
+    mean: torch.Tensor = loss.to(dtype) / divisor(targets, settings)
+    return mean.to(dtype)
 
 
 def _torch(

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
+from fastft.modeling.losses.divisor import divisor
+
 if TYPE_CHECKING:
     from fastft.modeling.losses.settings import Settings
     from fastft.modeling.losses.targets import Targets
@@ -31,11 +33,12 @@ def row_losses(
     labels = targets.labels.where(counts, 0)
     shaped = shape_logits(logits if logits.dtype == torch.float64 else logits.float(), settings)
     log_softmax = shaped.log_softmax(-1)
-    loss = _hard_and_smooth(log_softmax, labels, settings)
+    loss = _hard_and_smooth(log_softmax, labels, counts, settings)
     if settings.z_loss:
         loss = loss + settings.z_loss * log_sum_exp(shaped).square()
     if targets.token_weight is not None:
-        loss = loss * targets.token_weight.to(loss.dtype)
+        # Before the product: infinity times a gradient of 0 is NaN.
+        loss = loss * targets.token_weight.to(loss.dtype).where(counts, 0)
     loss = loss.where(counts, 0)
     if not statistics:
         return Rows(loss)
@@ -67,13 +70,13 @@ def log_sum_exp(logits: torch.Tensor) -> torch.Tensor:
 
 
 def _hard_and_smooth(
-    log_softmax: torch.Tensor, labels: torch.Tensor, settings: Settings
+    log_softmax: torch.Tensor, labels: torch.Tensor, counts: torch.Tensor, settings: Settings
 ) -> torch.Tensor:
     hard = -log_softmax.gather(-1, labels.unsqueeze(-1)).squeeze(-1)
     weights = settings.class_weight
     if weights is not None:
         weights = weights.detach().to(log_softmax.dtype)
-        hard = hard * weights[labels]
+        hard = hard * weights[labels].where(counts, 0)
     if not settings.label_smoothing:
         return hard
     smooth = -(log_softmax if weights is None else log_softmax * weights).mean(-1)
@@ -100,7 +103,5 @@ def reduced(loss: torch.Tensor, targets: Targets, settings: Settings) -> torch.T
     """The losses of rows, (M,), as `reduction` says."""
     if settings.reduction == "none":
         return targets.spread(loss)
-    divisor = settings.divisor(targets.labels, targets.token_weight)
-    if isinstance(divisor, torch.Tensor):
-        divisor = divisor.to(loss.dtype)
-    return loss.sum() / divisor
+    by = divisor(targets, settings)
+    return loss.sum() / (by.to(loss.dtype) if isinstance(by, torch.Tensor) else by)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import operator
 from dataclasses import dataclass
 from numbers import Real
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -51,6 +52,8 @@ class Settings:
             raise _wrong("reduction", self.reduction, f"one of {', '.join(REDUCTIONS)}")
         if self.denominator is not None and self.reduction == "none":
             raise _wrong("denominator", self.denominator, "none of it with reduction='none'")
+        _check_ignore_index(self.ignore_index)
+        _check_denominator(self.denominator)
         _check_number("label_smoothing", self.label_smoothing, 0.0, 1.0)
         _check_number("z_loss", self.z_loss, 0.0, math.inf)
         _check_number("logit_scale", self.logit_scale, -math.inf, math.inf)
@@ -58,38 +61,72 @@ class Settings:
             _check_number("softcap", self.softcap, 0.0, math.inf)
             if self.softcap == 0:
                 raise _wrong("softcap", self.softcap, "a number above 0, or None")
-        if isinstance(self.denominator, torch.Tensor) and self.denominator.numel() != 1:
-            shape = tuple(self.denominator.shape)
-            raise _wrong("denominator", f"a tensor of shape {shape}", "one number")
-
-    def divisor(
-        self, labels: torch.Tensor, token_weight: torch.Tensor | None
-    ) -> int | float | torch.Tensor:
-        """What the sum of the losses of these labels is divided by.
-
-        The mean is weighted: it is divided by the weights of classes and tokens. Where these sum to
-        0, as for no labels at all, the divisor is 1, so that the loss is 0.
-        """
-        if self.denominator is not None:
-            return self.denominator
-        if self.reduction != "mean":
-            return 1
-        counts = labels != self.ignore_index
-        if self.class_weight is None and token_weight is None:
-            return counts.sum().clamp(min=1)
-        weights = counts.double()
-        if self.class_weight is not None:
-            weights = weights * self.class_weight.detach().double()[labels.where(counts, 0)]
-        if token_weight is not None:
-            weights = weights * token_weight.detach().double()
-        total = weights.sum()
-        return torch.where(total == 0, 1.0, total)
 
 
-def _check_number(name: str, value: object, low: float, high: float) -> None:
-    if not isinstance(value, Real) or not low <= float(value) <= high or math.isinf(value):
-        expected = "a finite number" if math.isinf(low) else f"a number from {low:g} to {high:g}"
-        raise _wrong(name, value, expected)
+def check_weight(name: str, weight: Any) -> None:
+    """Looks whether weights are numbers through which no gradient has to go.
+
+    Raises:
+        ConfigurationError: They are not.
+    """
+    if weight is None:
+        return
+    if not isinstance(weight, torch.Tensor) or weight.is_complex():
+        found = weight.dtype if isinstance(weight, torch.Tensor) else type(weight).__name__
+        raise wrong(name, str(found), "a tensor of real numbers")
+    check_constant(name, weight)
+
+
+def check_constant(name: str, tensor: torch.Tensor) -> None:
+    """Looks whether somebody might wait for a gradient that the loss does not give.
+
+    Raises:
+        ConfigurationError: Somebody might.
+    """
+    if tensor.requires_grad and torch.is_grad_enabled():
+        raise ConfigurationError(
+            f"the loss has no gradient by {name}",
+            place=name,
+            found="a tensor that requires grad",
+            fix=f"{name}.detach(), or take reduction='none' and weigh the losses yourself",
+        )
+
+
+def wrong(name: str, found: str, expected: str) -> ConfigurationError:
+    """The error for an argument."""
+    problem = f"{name} cannot be used"
+    return ConfigurationError(problem, place=name, found=found, expected=expected)
+
+
+def _check_ignore_index(value: Any) -> None:
+    try:
+        is_index = -(2**63) <= operator.index(value) < 2**63
+    except TypeError:
+        is_index = False
+    if not is_index or isinstance(value, (bool, torch.Tensor)):
+        raise _wrong("ignore_index", value, "a whole number of 64 bits")
+
+
+def _check_denominator(value: Any) -> None:
+    if value is None:
+        return
+    if not isinstance(value, torch.Tensor):
+        _check_number("denominator", value, 0.0, math.inf)
+        return
+    if value.numel() != 1 or value.is_complex() or value.dtype == torch.bool:
+        found = f"a tensor of {value.dtype} and shape {tuple(value.shape)}"
+        raise wrong("denominator", found, "one number")
+    check_constant("denominator", value)
+
+
+def _check_number(name: str, value: Any, low: float, high: float) -> None:
+    is_real = isinstance(value, Real) and not isinstance(value, bool)
+    if is_real and low <= float(value) <= high and not math.isinf(value):
+        return
+    expected = f"a number from {low:g} to {high:g}"
+    if math.isinf(high):
+        expected = "a finite number" + ("" if math.isinf(low) else f", at least {low:g}")
+    raise _wrong(name, value, expected)
 
 
 def _wrong(name: str, found: object, expected: str) -> ConfigurationError:

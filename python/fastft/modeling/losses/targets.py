@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from fastft.errors import ConfigurationError, LabelError
+from fastft.errors import LabelError
+from fastft.modeling.losses.settings import check_weight, wrong
 
 if TYPE_CHECKING:
     from fastft.modeling.losses.settings import Settings
 
+PLAIN = (torch.Tensor, torch.nn.Parameter)
+"""The classes whose values lie in their memory; others may be spread over ranks, or have none."""
 LABEL_TYPES = (torch.int64, torch.int32)
 
 
@@ -50,6 +53,10 @@ class Targets:
             places=kept,
         )
 
+    def constants(self) -> tuple[torch.Tensor | None, ...]:
+        """What a backward that computes again has to find unchanged."""
+        return self.labels, self.token_weight, self.rows
+
     def spread(self, values: torch.Tensor) -> torch.Tensor:
         """Values of the labels, (M,), in the shape of the labels; 0 where one is missing."""
         if self.places is None:
@@ -75,12 +82,12 @@ class Targets:
         first = int(is_wrong.nonzero()[0])
         place = first if self.places is None else int(self.places[first])
         # With a shift the label of a row is that of the token behind it.
-        at = torch.unravel_index(torch.tensor(place + shift), self.shape)
+        at = torch.unravel_index(torch.tensor(place + shift, device="cpu"), self.shape)
         raise LabelError(
             "the label is not a class",
             place=f"labels[{', '.join(str(int(one)) for one in at)}]",
             found=str(int(labels[first])),
-            expected=f"0 to {num_classes - 1}, or ignore_index {ignore_index}",
+            expected=f"{_classes(num_classes)}, or ignore_index {ignore_index}",
         )
 
 
@@ -98,20 +105,24 @@ def targets_of(
     Raises:
         ConfigurationError: Shapes or types do not fit.
     """
+    for name, one in (("labels", labels), ("index", index)):
+        if one is not None and not isinstance(one, torch.Tensor):
+            raise wrong(name, type(one).__name__, "a tensor of int64 or int32")
     expected = rows_shape if index is None else index.shape
     if labels.dtype not in LABEL_TYPES:
-        raise _wrong("labels", f"the type {labels.dtype}", "int64 or int32")
+        raise wrong("labels", f"the type {labels.dtype}", "int64 or int32")
     if labels.shape != expected:
-        raise _wrong("labels", f"the shape {tuple(labels.shape)}", f"{tuple(expected)}")
+        raise wrong("labels", f"the shape {tuple(labels.shape)}", f"{tuple(expected)}")
+    check_weight("token_weight", token_weight)
     if token_weight is not None and token_weight.shape != expected:
         found = f"the shape {tuple(token_weight.shape)}"
-        raise _wrong("token_weight", found, f"{tuple(expected)}, that of the labels")
+        raise wrong("token_weight", found, f"{tuple(expected)}, that of the labels")
     if index is not None:
         _check_index(index, _size(rows_shape), shift=shift)
     if shift:
         if labels.dim() < 2:
-            raise _wrong("labels", f"the shape {tuple(labels.shape)} with shift=True", "(B, T)")
-        labels = shifted(labels, settings.ignore_index)
+            raise wrong("labels", f"the shape {tuple(labels.shape)} with shift=True", "(B, T)")
+        labels = shifted(labels.long(), settings.ignore_index)
         token_weight = None if token_weight is None else shifted(token_weight, 0)
     return Targets(
         labels=labels.reshape(-1).long(),
@@ -121,31 +132,37 @@ def targets_of(
     )
 
 
-def may_look(tensor: torch.Tensor) -> bool:
+def may_look(*tensors: torch.Tensor | None) -> bool:
     """Whether the values are here, now; a transform of torch.func may hold many of them."""
-    if tensor.device.type != "cpu" or torch.compiler.is_compiling():
+    if torch.compiler.is_compiling():
         return False
+    return all(one is None or _is_here(one) for one in tensors)
+
+
+def _is_here(tensor: torch.Tensor) -> bool:
     is_wrapped: bool = torch._C._functorch.is_functorch_wrapped_tensor(tensor)
-    return not is_wrapped
+    return type(tensor) in PLAIN and tensor.device.type == "cpu" and not is_wrapped
 
 
 def shifted(values: torch.Tensor, fill: int) -> torch.Tensor:
     """Each value one place to the left in its row, `fill` in the last place."""
+    if not values.shape[-1]:
+        return values
     return torch.nn.functional.pad(values[..., 1:], (0, 1), value=fill)
 
 
 def _check_index(index: torch.Tensor, num_rows: int, *, shift: bool) -> None:
     if shift:
-        raise _wrong("index", "an index with shift=True", "labels that are shifted already")
+        raise wrong("index", "an index with shift=True", "labels that are shifted already")
     if index.dtype not in LABEL_TYPES or index.dim() != 1:
         found = f"{index.dtype} of shape {tuple(index.shape)}"
-        raise _wrong("index", found, "int64 of shape (M,)")
+        raise wrong("index", found, "int64 of shape (M,)")
     # Where we may not look, torch itself checks when it gathers.
     if may_look(index) and index.numel():
         low, high = (int(end) for end in torch.aminmax(index))
         if low < 0 or high >= num_rows:
             found = str(low if low < 0 else high)
-            raise _wrong("index", found, f"rows from 0 to {num_rows - 1}")
+            raise wrong("index", found, f"rows from 0 to {num_rows - 1}")
 
 
 def _size(shape: tuple[int, ...]) -> int:
@@ -155,6 +172,5 @@ def _size(shape: tuple[int, ...]) -> int:
     return size
 
 
-def _wrong(name: str, found: str, expected: str) -> ConfigurationError:
-    problem = f"{name} cannot be used"
-    return ConfigurationError(problem, place=name, found=found, expected=expected)
+def _classes(num_classes: int) -> str:
+    return f"0 to {num_classes - 1}" if num_classes else "nothing: there are no classes"

@@ -136,7 +136,11 @@ class TritonKernel:
 
     def scale_(self, gradient: torch.Tensor, factor: float | torch.Tensor) -> None:
         """Multiplies a gradient in place; on the device it is found out whether by 1."""
-        if not gradient.numel():
+        if not gradient.numel() or (not isinstance(factor, torch.Tensor) and factor == 1):
+            return
+        if not gradient.is_contiguous():
+            # The kernel would multiply what lies between the rows.
+            gradient.mul_(factor)
             return
         if not isinstance(factor, torch.Tensor):
             factor = gradient.new_full((), factor, dtype=torch.float32)

@@ -43,6 +43,9 @@ class WideSum:
                 continue
             if sums_in_float32(rows.device, rows.dtype):
                 torch.addmm(total, part.t(), rows, out_dtype=torch.float32, out=total)
+            elif rows.device.type == "cpu" and rows.dtype == torch.float16:
+                # A product of many rows may be too large for float16 itself.
+                total.addmm_(part.t().float(), rows.float())
             else:
                 total.add_(torch.mm(part.t(), rows))
 
