@@ -164,3 +164,39 @@ def test_a_deep_copy_and_a_pickle_know_their_labels():
     )
     for again in (copy.copy(batch), copy.deepcopy(batch), pickle.loads(pickle.dumps(batch))):
         assert torch.equal(again.loss_index, batch.loss_index)
+
+
+@pytest.mark.parametrize("collator", [COLLATORS[0][0], DataCollatorWithFlattening()])
+def test_labels_changed_in_place_are_looked_at_anew(collator):
+    batch = collator(dataset(labels=False).__getitems__(PICKS))
+    before = batch.num_loss_tokens
+    batch["labels"][:, :3] = -100
+    assert before is None or batch.num_loss_tokens < before
+    again = collator(dataset(labels=False).__getitems__(PICKS))
+    again["labels"][:, :3] = -100
+    assert batch.num_loss_tokens == again.num_loss_tokens
+    assert before is None or torch.equal(batch.loss_labels, again.loss_labels)
+
+
+@pytest.mark.parametrize("asked", [False, True])
+@pytest.mark.parametrize("whose", ["copy", "original"])
+def test_labels_of_a_moved_batch_changed_in_place_have_no_positions(whose, asked):
+    batch = DataCollatorWithFlattening()(dataset(labels=False).__getitems__(PICKS))
+    assert not asked or batch.loss_index is not None
+    other = batch.hand_on_to(type(batch)({name: copy.copy(one) for name, one in batch.items()}))
+    other["labels"] = batch["labels"].clone()
+    other = batch.hand_on_to(other)
+    assert other.num_loss_tokens == batch.num_loss_tokens
+    (other if whose == "copy" else batch)["labels"][:, 1] = -100
+    assert other.num_loss_tokens is other.loss_index is None
+
+
+@pytest.mark.parametrize("collator", [COLLATORS[0][0], DataCollatorWithFlattening()])
+def test_pinned_batches_know_what_they_knew(collator, monkeypatch):
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: self.clone())
+    batch = collator(dataset(labels=False).__getitems__(PICKS))
+    pinned = torch.utils.data._utils.pin_memory.pin_memory(batch)
+    assert type(pinned) is type(batch) and pinned.rows is batch.rows
+    assert pinned["input_ids"].data_ptr() != batch["input_ids"].data_ptr()
+    assert all(torch.equal(pinned[name], batch[name]) for name in ("input_ids",))
+    assert pinned.num_loss_tokens == batch.num_loss_tokens

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 
 import fastft
 from fastft.modeling.losses import lazy_logits
+from fastft.modeling.losses import supervised as supervised_module
 from fastft.modeling.losses.supervised import supervised_rows, wants_loss_alone
 from tests.fused_models import assert_same_gradients, build, gradients
 from tests.fused_trainers import rows
@@ -146,3 +147,63 @@ def test_rows_of_another_batch_give_no_number_where_nobody_could_wait(
         loss = model(**{"input_ids": torch.ones(1, 6, dtype=torch.long)}, labels=torch.ones(
             1, 6, dtype=torch.long)).loss  # fmt: skip
         assert torch.isfinite(loss) == is_right
+
+
+@pytest.fixture
+def nobody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU: `supervised_rows` may not look at values."""
+    monkeypatch.setattr(supervised_module, "may_look", lambda *tensors: False)
+
+
+def loss_with(batch: Any, labels: torch.Tensor, name: str = "llama") -> tuple[float, float]:
+    """What the batch says and what the labels say."""
+    inputs = {key: one for key, one in batch.items() if key not in ("token_type_ids", "labels")}
+    model = build(name)
+    exact = model(**inputs, labels=labels).loss.item()
+    fastft.fuse_head(model)
+    with fastft.supervised(batch):
+        return model(**inputs, labels=labels).loss.item(), exact
+
+
+@pytest.mark.parametrize("kind", ["causal", "masked", "flattened"])
+def test_without_waiting_the_loss_is_the_same(kind: str, nobody_waits: None) -> None:
+    if kind == "flattened":
+        texts = ["film good bad", "plot bad", "good"]
+        tokens = fastft.TokenDataset.from_texts(texts, tiny_tokenizer())
+        batch = fastft.DataCollatorWithFlattening()(tokens.__getitems__([0, 1, 2]))
+    else:
+        batch = token_batch(mlm=kind == "masked")
+    own = batch["labels"]
+    target = own.reshape(-1) if kind == "masked" else shifted(own)
+    with fastft.supervised(batch):
+        found = supervised_rows(target, -100)
+        assert found is not None and found[1] is not None and bool(found[1])
+    found_loss, exact = loss_with(batch, own, "bert" if kind == "masked" else "llama")
+    assert found_loss == pytest.approx(exact, rel=1e-5)
+
+
+def test_without_waiting_a_batch_for_another_kind_of_model_says_nothing(
+    nobody_waits: None,
+) -> None:
+    """`DataCollatorForSeq2Seq` counts the labels where they stand; a causal model moves them."""
+    batch = token_batch()
+    batch.predicts_next = False
+    found, exact = loss_with(batch, batch["labels"])
+    assert found == pytest.approx(exact, rel=1e-5)
+    batch = token_batch(mlm=True)
+    batch.predicts_next = True
+    found, exact = loss_with(batch, batch["labels"], "bert")
+    assert found == pytest.approx(exact, rel=1e-5)
+
+
+@pytest.mark.parametrize("how", ["replaced", "in place"])
+def test_without_waiting_other_labels_are_those_that_count(how: str, nobody_waits: None) -> None:
+    batch = token_batch()
+    assert batch.loss_index is not None
+    masked = batch["labels"].masked_fill(batch["labels"] % 2 == 0, -100)
+    if how == "replaced":
+        batch["labels"] = masked
+    else:
+        batch["labels"].copy_(masked)
+    found, exact = loss_with(batch, batch["labels"])
+    assert found == pytest.approx(exact, rel=1e-5)

@@ -149,3 +149,14 @@ def test_label_smoothing_with_accumulation_is_the_undivided_mean(rows, tokenizer
     divided = fast_run(rows, tokenizer, tmp_path, **options, **split)
     whole = fast_run(rows, tokenizer, tmp_path, **options)
     np.testing.assert_allclose(divided.losses, whole.losses, rtol=1e-5)
+
+
+@pytest.mark.parametrize("is_scaled", [None, False, True])
+def test_a_subclass_says_itself_whether_its_loss_is_scaled(is_scaled, rows, tokenizer, tmp_path):
+    """transformers' switch for losses of one's own; only where nobody said so it is ours."""
+
+    class Own(fastft.Trainer):
+        loss_is_scaled_for_ga = is_scaled
+
+    trainer = Own(tiny_model(), arguments(fastft.TrainingArguments, tmp_path))
+    assert trainer.loss_is_scaled_for_ga is (is_scaled is not False)

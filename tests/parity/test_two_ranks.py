@@ -14,6 +14,7 @@ import yaml
 
 import fastft
 from tests.parity.recording import FastTrainer, arguments
+from tests.parity.two_ranks import FLATTENED, flattened
 from tests.tiny import save_tiny_bert, sentences, tiny_model, tiny_tokenizer
 
 ROOT = Path(__file__).parent.parent.parent
@@ -134,6 +135,15 @@ def test_rows_repeated_at_an_uneven_end_weigh_nothing(rows, ran, tmp_path):
         assert rank["fast"]["batches"] == rank["stock"]["batches"]
     whole = one_process(tmp_path / "one", rows)
     np.testing.assert_allclose(both[0]["fast"]["losses"], whole.losses, rtol=1e-5)
+
+
+@pytest.mark.parametrize("rows", FLATTENED)
+def test_repeated_rows_that_stand_end_to_end_weigh_nothing(rows, ran, tmp_path):
+    whole = flattened(tmp_path, rows, 8)
+    for rank in ran:
+        found = rank["flattened"][str(rows)]
+        np.testing.assert_allclose(found["losses"], whole["losses"], rtol=1e-5)
+        assert found["eval_loss"] == pytest.approx(whole["eval_loss"], rel=1e-5)
 
 
 def test_a_head_alone_is_trained_as_by_one_process_and_nothing_unused_is_looked_for(ran, folder):

@@ -14,8 +14,37 @@ import transformers
 
 import fastft
 from fastft.training.distributed import broadcast_array, broadcast_json
+from tests.fused_models import VOCABULARY, build
 from tests.parity.recording import FastTrainer, StockTrainer, arguments
 from tests.tiny import sentences, tiny_model, tiny_tokenizer
+
+FLATTENED = (11, 13)
+"""Rows of a training whose batches of 8 do not come out even."""
+
+
+def flattened(folder: Path, rows: int, batch_size: int) -> dict[str, object]:
+    """Trains a causal model on rows that stand end to end; its weights stay."""
+    generator = np.random.default_rng(rows)
+    lengths = generator.integers(2, 12, rows)
+    ids = generator.integers(5, VOCABULARY - 1, lengths.sum()).astype(np.uint16)
+    tokens = fastft.TokenDataset.from_ragged(ids, np.concatenate([[0], np.cumsum(lengths)]))
+    sizes = {f"per_device_{name}_batch_size": batch_size for name in ("train", "eval")}
+    trainer = fastft.Trainer(
+        build("llama"),
+        arguments(
+            *(fastft.TrainingArguments, folder),
+            num_train_epochs=1,
+            learning_rate=0.0,
+            logging_steps=1,
+            **sizes,
+        ),
+        train_dataset=tokens,
+        eval_dataset=tokens,
+        data_collator=fastft.DataCollatorWithFlattening(),
+    )
+    trainer.train()
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    return {"losses": losses, "eval_loss": trainer.evaluate()["eval_loss"]}
 
 
 def record(trainer):
@@ -27,6 +56,7 @@ def main(folder: Path, numbers: list[int]) -> None:
     report = {str(rows): trainings(folder, rows) for rows in numbers}
     report["broadcast"] = broadcasts()
     report.update(head_alone(folder), refusal=refusal(folder))
+    report["flattened"] = {str(rows): flattened(folder, rows, 4) for rows in FLATTENED}
     rank = int(os.environ["RANK"])
     (folder / f"rank{rank}.json").write_text(json.dumps(report))
 

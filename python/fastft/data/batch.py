@@ -25,7 +25,8 @@ class _Supervised:
     They follow the batch where `.to(device)` moves it. A copy that somebody makes of its keys alone
     (as `transformers.Trainer` does in `_prepare_inputs`) does not have them: there they are None,
     unless the attributes are handed on, as `fastft.Trainer` does. Where somebody puts other labels
-    into the batch, they are None too.
+    into the batch, they are None too. Labels that are changed in place are looked at anew, and in a
+    batch that was moved, where that might wait for a device, the attributes become None.
     """
 
     data: Any
@@ -39,6 +40,10 @@ class _Supervised:
     """The labels as they were made, on the CPU."""
     _moved_labels: torch.Tensor | None = None
     """The same where the batch was moved to."""
+    _moved_versions: tuple[int | None, ...] = ()
+    """How often these and those had been changed in place by then."""
+    _found_version: int | None = None
+    """How often `_labels` had been changed when positions were looked for."""
     _found: tuple[torch.Tensor, torch.Tensor] | None = None
 
     @property
@@ -62,8 +67,15 @@ class _Supervised:
     @property
     def num_loss_tokens(self) -> int | None:
         """N, the number of labels that count."""
-        found = self._loss_positions()
+        found = self._positions()
         return None if found is None else len(found[0])
+
+    def pin_memory(self) -> Any:
+        """Gives a batch in pinned memory, with the attributes; torch's loaders ask for it."""
+        pinned: Any = type(self)()
+        for name, value in self.items():  # type: ignore[attr-defined]
+            pinned[name] = value.pin_memory() if isinstance(value, torch.Tensor) else value
+        return self.hand_on_to(pinned)
 
     def hand_on_to(self, other: Any) -> Any:
         """Gives `other`, a copy of this batch, the attributes too; returns it."""
@@ -72,14 +84,23 @@ class _Supervised:
             if name not in _KEYS:
                 setattr(other, name, value)
         other._labels = self._labels if has_labels else None
-        other._moved_labels = other.get("labels")
+        other._note_move(True)
         return other
+
+    def _note_move(self, has_labels: bool) -> None:
+        """Notes which labels are now those that the batch was made with."""
+        if has_labels:
+            self._moved_labels = self._present_labels()
+            self._moved_versions = _version(self._moved_labels), _version(self._labels)
 
     def _has_own_labels(self) -> bool:
         """Whether the labels are those that the batch was made with, or were taken out of it."""
         own = self._labels if self._moved_labels is None else self._moved_labels
         now = self._present_labels()
-        return own is not None and (now is None or now is own)
+        if own is None or not (now is None or now is own):
+            return False
+        versions = _version(own), _version(self._labels)
+        return own is self._labels or versions == self._moved_versions
 
     def _present_labels(self) -> Any:
         labels: Any = self.get("labels")  # type: ignore[attr-defined]
@@ -90,17 +111,33 @@ class _Supervised:
         devices = (value.device for value in values if isinstance(value, torch.Tensor))
         return next(devices, torch.device("cpu"))
 
-    def _loss_positions(self) -> tuple[torch.Tensor, torch.Tensor] | None:
+    def _positions(self) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """The positions and their labels, wherever they are."""
         if self._labels is None or not self._has_own_labels():
             return None
-        if self._found is None:
+        version = _version(self._labels)
+        if self._found is None or version != self._found_version:
             labels = self._labels.numpy()
             arrays = _fastft.loss_positions(labels, predicts_next=bool(self.predicts_next))
             self._found = torch.from_numpy(arrays[0]), torch.from_numpy(arrays[1])
-        device = self._device()
-        if self._found[0].device != device:
-            self._found = self._found[0].to(device), self._found[1].to(device)
+            self._found_version = version
         return self._found
+
+    def _loss_positions(self) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """The same where the batch is."""
+        found = self._positions()
+        device = self._device()
+        if found is not None and found[0].device != device:
+            # Without waiting for what the device has to do before.
+            index, labels = (one.to(device, non_blocking=True) for one in found)
+            found = self._found = index, labels
+        return found
+
+
+def _version(tensor: Any) -> int | None:
+    """How often a tensor was changed in place; torch does not count it for those of inference."""
+    is_counted = isinstance(tensor, torch.Tensor) and not tensor.is_inference()
+    return tensor._version if is_counted else None
 
 
 class Batch(_Supervised, transformers.BatchEncoding):  # type: ignore[misc]
@@ -110,7 +147,7 @@ class Batch(_Supervised, transformers.BatchEncoding):  # type: ignore[misc]
         """Moves the tensors, and with them the attributes; gives the same batch."""
         has_labels = self._has_own_labels()
         super().to(device, non_blocking=non_blocking)
-        self._moved_labels = self._present_labels() if has_labels else self._moved_labels
+        self._note_move(has_labels)
         return self
 
     def __getstate__(self) -> dict[str, Any]:
@@ -123,13 +160,16 @@ class Batch(_Supervised, transformers.BatchEncoding):  # type: ignore[misc]
 class FlattenedBatch(_Supervised, dict[str, Any]):
     """A flattened batch: a dict, as the stock collator gives, with the same attributes."""
 
+    lengths: NDArray[np.integer[Any]] | None = None
+    """(B,): the tokens of each row that the batch was made of."""
+
     def to(self, device: Any, *, non_blocking: bool = False) -> FlattenedBatch:
         """Moves the tensors, and with them the attributes; gives the same batch."""
         has_labels = self._has_own_labels()
         for name, value in self.items():
             if isinstance(value, torch.Tensor):
                 self[name] = value.to(device, non_blocking=non_blocking)
-        self._moved_labels = self._present_labels() if has_labels else self._moved_labels
+        self._note_move(has_labels)
         return self
 
 
@@ -158,17 +198,23 @@ def padded_batch(
 
 
 def flattened_batch(
-    tensors: dict[str, Any], rows: NDArray[np.int64] | None, *, predicts_next: bool = True
+    tensors: dict[str, Any],
+    rows: NDArray[np.int64] | None,
+    *,
+    lengths: NDArray[np.integer[Any]],
+    predicts_next: bool = True,
 ) -> FlattenedBatch:
     """Gives a `FlattenedBatch` of tensors.
 
     Args:
         tensors: The tensors by name, `labels` among them.
         rows: The rows that it was made of.
+        lengths: Their tokens.
         predicts_next: Whether position t predicts the label of t + 1, and not its own.
     """
     batch = FlattenedBatch(tensors)
     batch.rows = rows
+    batch.lengths = lengths
     batch.predicts_next = predicts_next
     batch._labels = tensors["labels"]
     return batch

@@ -62,7 +62,8 @@ class DataCollatorWithFlattening(RustCollator, transformers.DataCollatorWithFlat
         return super().__call__(features, return_tensors, separator_id)
 
     def _finished(self, tensors: dict[str, Any], features: BatchReference) -> FlattenedBatch:
-        return flattened_batch(tensors, features.rows)
+        lengths = features.dataset.lengths[features.indices]
+        return flattened_batch(tensors, features.rows, lengths=lengths)
 
     def _settings(self) -> tuple[Any, ...]:
         return (

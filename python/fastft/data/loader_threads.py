@@ -19,7 +19,6 @@ from torch._C._autograd import _profiler_enabled
 from torch.utils.data._utils.pin_memory import pin_memory
 
 from fastft import _fastft
-from fastft.data.batch import Batch, FlattenedBatch
 from fastft.data.batch_reference import BatchReference
 from fastft.data.loader_iterators import CountingIterator
 from fastft.errors import DamagedFileError
@@ -68,8 +67,7 @@ class RustIterator(CountingIterator):
     def _pinned(self, batch: Any) -> Any:
         if not self._pin_memory:
             return batch
-        pinned = pin_memory(batch, self._pin_memory_device)  # type: ignore[no-untyped-call]
-        return batch.hand_on_to(pinned) if isinstance(batch, Batch | FlattenedBatch) else pinned
+        return pin_memory(batch, self._pin_memory_device)  # type: ignore[no-untyped-call]
 
 
 class ThreadedIterator(RustIterator):

@@ -53,7 +53,12 @@ class PackedMaskingCollator:
         places = real.cumsum(1) - 1 + self.first_position
         tensors = {name: value[real].unsqueeze(0) for name, value in batch.items()}
         tensors["position_ids"] = places[real].unsqueeze(0)
-        return flattened_batch(tensors, getattr(batch, "rows", None), predicts_next=False)
+        return flattened_batch(
+            tensors,
+            getattr(batch, "rows", None),
+            lengths=real.sum(1).numpy(),
+            predicts_next=False,
+        )
 
 
 def packed_collator(collator: Any, *, is_causal: bool, first_position: int = 0) -> Any:

@@ -35,7 +35,8 @@ class EvaluationLoss:
         totals = torch.zeros(2, dtype=torch.float64)
         if self._means:
             means = torch.stack(self._means).cpu().double()
-            counts = torch.stack(self._counts).cpu().double()
+            # Some were counted by a collator, others on the device.
+            counts = torch.stack([count.cpu() for count in self._counts]).double()
             counted = counts > 0  # the mean over no labels is NaN
             totals[0] = (means[counted] * counts[counted]).sum()
             totals[1] = counts.sum()

@@ -9,13 +9,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers.trainer_pt_utils import find_batch_size
 from transformers.trainer_utils import unwrap_peft_model
 
 from fastft.errors import NonFiniteLossError
 from fastft.training.evaluation_loss import EvaluationLoss
-from fastft.training.loss_scale import count_labels, loss_share, predicts_next_token
-from fastft.training.repeated_rows import at_uneven_end, first_rows, num_valid_rows
+from fastft.training.loss_scale import (
+    count_labels,
+    loss_share,
+    predicts_next_token,
+    total_count,
+)
+from fastft.training.repeated_rows import at_uneven_end, first_rows, num_rows, num_valid_rows
 from fastft.training.weightless import has_weight
 
 if TYPE_CHECKING:
@@ -53,9 +57,10 @@ class ExactLossMixin(_StockTrainer):  # type: ignore[misc]  # transformers carri
         self._filled_batch: Any = None
         self._num_valid_rows: int | None = None
         super().__init__(*args, **kwargs)
-        # transformers' own switch: the loss needs no more division by the accumulation steps.
-        if self.compute_loss_func is None:
-            self.loss_is_scaled_for_ga = True
+        # transformers' own switch: the loss needs no more division by the accumulation steps. A
+        # subclass whose own loss is a plain mean sets it to False.
+        if self.compute_loss_func is None and self.loss_is_scaled_for_ga is None:
+            self.loss_is_scaled_for_ga: bool | None = True
         self._next_token_loss = predicts_next_token(unwrap_peft_model(self.model))
 
     # -- training ----------------------------------------------------------------------------
@@ -81,7 +86,7 @@ class ExactLossMixin(_StockTrainer):  # type: ignore[misc]  # transformers carri
         if not has_weight(inputs):
             self._num_valid_rows = 0
         elif inputs is self._filled_batch:
-            self._num_valid_rows = num_valid_rows(self.accelerator, find_batch_size(inputs))
+            self._num_valid_rows = num_valid_rows(self.accelerator, num_rows(inputs))
         loss: torch.Tensor = super().training_step(model, inputs, *args, **kwargs)
         self._num_valid_rows = None
         if not torch.isfinite(loss):
@@ -101,7 +106,7 @@ class ExactLossMixin(_StockTrainer):  # type: ignore[misc]  # transformers carri
         counts = [self._count_valid_labels(batch) for batch in batch_samples]
         if not counts or any(count is None for count in counts):
             return None
-        total = torch.stack([count for count in counts if count is not None]).sum().to(device)
+        total = total_count([count for count in counts if count is not None], device)
         if self.args.world_size > 1:
             total = self.accelerator.gather(total).sum()
         return total
@@ -117,7 +122,7 @@ class ExactLossMixin(_StockTrainer):  # type: ignore[misc]  # transformers carri
             return count if count is None else torch.zeros_like(count)
         if batch is not self._filled_batch:
             return self._count_labels(batch)
-        size = find_batch_size(batch)
+        size = num_rows(batch)
         return self._count_labels(first_rows(batch, num_valid_rows(self.accelerator, size), size))
 
     def compute_loss(
@@ -142,7 +147,8 @@ class ExactLossMixin(_StockTrainer):  # type: ignore[misc]  # transformers carri
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         inputs, count = self._without_repeated_rows(inputs)
         loss, outputs = self._mean_loss(model, inputs)
-        if count is not None and not torch.isfinite(loss) and not count:
+        # The count first: it is known without waiting for a device.
+        if count is not None and not count and not torch.isfinite(loss):
             # The mean over no labels is NaN; such a micro-batch weighs nothing, but takes part.
             loss = outputs["logits"].float().sum() * 0.0
         if self.model.training:
@@ -170,7 +176,7 @@ class ExactLossMixin(_StockTrainer):  # type: ignore[misc]  # transformers carri
         valid = self._num_valid_rows
         if valid is None:
             return inputs, self._count_labels(inputs)
-        rows = first_rows(inputs, max(1, valid), find_batch_size(inputs))
+        rows = first_rows(inputs, max(1, valid), num_rows(inputs))
         count = self._count_labels(rows)
         return rows, count if count is None or valid else torch.zeros_like(count)
 
@@ -187,7 +193,7 @@ class ExactLossMixin(_StockTrainer):  # type: ignore[misc]  # transformers carri
         return loss, logits, labels
 
     def _note_evaluation_loss(self, model: Any, inputs: Any, loss: torch.Tensor) -> None:
-        batch_size = find_batch_size(inputs)
+        batch_size = num_rows(inputs)
         valid = num_valid_rows(self.accelerator, batch_size)
         if valid == 0:
             return

@@ -17,7 +17,7 @@ from fastft.modeling.losses.fuse_head import (
     unfuse_head,
     why_not_fused,
 )
-from fastft.modeling.losses.supervised import supervised
+from fastft.modeling.losses.supervised import supervised, wants_loss_alone
 from fastft.training.choices import check_choices
 
 if TYPE_CHECKING:
@@ -154,15 +154,29 @@ class FusedLossMixin(_StockTrainer):  # type: ignore[misc]  # transformers carri
             return f"head: not fused, {self._why_not_fused}"
         return explain_head(unwrap_peft_model(self.accelerator.unwrap_model(self.model)))
 
-    def training_step(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """Runs forward and backward with what the batch knows of its labels at hand."""
-        with supervised(inputs):
-            loss: torch.Tensor = super().training_step(model, inputs, *args, **kwargs)
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """Runs forward and backward; nobody looks at the logits."""
+        with supervised(None):
+            loss: torch.Tensor = super().training_step(*args, **kwargs)
         return loss
 
     def prediction_step(
         self, model: Any, inputs: Any, prediction_loss_only: bool, *args: Any, **kwargs: Any
     ) -> Any:
         """Predicts a batch; where only its loss is wanted, without logits."""
-        with supervised(inputs, loss_alone=prediction_loss_only or self._drops_logits):
+        with supervised(None, loss_alone=prediction_loss_only or self._drops_logits):
             return super().prediction_step(model, inputs, prediction_loss_only, *args, **kwargs)
+
+    def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        """Gives the loss, with what the batch knows of its labels at hand.
+
+        Here and no earlier: a subclass may have put other labels into the batch.
+        """
+        with supervised(inputs, loss_alone=wants_loss_alone()):
+            return super().compute_loss(model, inputs, *args, **kwargs)
+
+    def _mean_loss(self, model: Any, inputs: Any) -> tuple[torch.Tensor, Any]:
+        """Gives mean loss and outputs for what is left of the batch at an uneven end."""
+        with supervised(inputs, loss_alone=wants_loss_alone()):
+            found: tuple[torch.Tensor, Any] = super()._mean_loss(model, inputs)
+        return found

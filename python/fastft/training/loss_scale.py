@@ -83,6 +83,14 @@ def _count(labels: torch.Tensor) -> torch.Tensor:
     return (labels != IGNORE_INDEX).sum()
 
 
+def total_count(counts: Sequence[torch.Tensor], device: Any) -> torch.Tensor:
+    """Adds up counts, some of which our collators made on the CPU and others a device counted."""
+    known = [count for count in counts if count.device.type == "cpu"]
+    counted = [count for count in counts if count.device.type != "cpu"]
+    sums = [torch.stack(part).sum().to(device) for part in (known, counted) if part]
+    return torch.stack(sums).sum()
+
+
 def loss_share(count: torch.Tensor, step_count: torch.Tensor, num_ranks: int) -> torch.Tensor:
     """Gives the factor that turns the mean of a micro-batch into its part of the step's mean.
 

@@ -10,6 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
+from transformers.trainer_pt_utils import find_batch_size
+
+from fastft.data.batch import FlattenedBatch
+from fastft.data.rust_collator import IGNORE_INDEX
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -37,11 +41,30 @@ def num_valid_rows(accelerator: Accelerator, batch_size: int) -> int:
     return max(0, min(batch_size, int(accelerator.gradient_state.remainder) - before))
 
 
-def first_rows(inputs: dict[str, Any], number: int, batch_size: int) -> dict[str, Any]:
-    """Cuts every tensor of a batch to its first rows."""
+def num_rows(inputs: Any) -> int:
+    """Counts the rows of a batch; where they stand end to end the batch knows how many."""
+    lengths = _lengths(inputs)
+    size: int = find_batch_size(inputs) if lengths is None else len(lengths)
+    return size
+
+
+def first_rows(inputs: Any, number: int, batch_size: int) -> dict[str, Any]:
+    """Cuts every tensor of a batch to its first rows.
+
+    Of rows that stand end to end all tokens stay, and the labels of the others are ignored.
+    """
+    lengths = _lengths(inputs)
+    if lengths is not None:
+        labels = inputs["labels"].clone()
+        labels[..., int(lengths[:number].sum()) :] = IGNORE_INDEX
+        return {**inputs, "labels": labels}
     return {
         name: value[:number]
         if isinstance(value, torch.Tensor) and value.dim() and value.shape[0] == batch_size
         else value
         for name, value in inputs.items()
     }
+
+
+def _lengths(inputs: Any) -> Any:
+    return inputs.lengths if isinstance(inputs, FlattenedBatch) else None

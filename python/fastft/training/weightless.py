@@ -30,5 +30,8 @@ class WeighingCollator:
 
 
 def has_weight(batch: Any) -> bool:
-    """Whether a batch counts."""
-    return bool(getattr(batch, "has_weight", True))
+    """Whether a batch counts.
+
+    Asked of its `__dict__`: as an attribute a `BatchEncoding` gives a column of that name too.
+    """
+    return bool(getattr(batch, "__dict__", {}).get("has_weight", True))

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from fastft.modeling.losses.targets import may_look
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -77,11 +79,24 @@ def supervised_rows(
     index = _in_width(index, current.batch, len(labels))
     if index is None:
         return None
+    if not may_look(labels) and not _may_belong(labels, current.batch):
+        return None
     counts = labels != ignore_index
     is_all = counts[index].all() & (counts.sum() == len(index))
-    if labels.device.type == "cpu":
+    if may_look(labels):
         return (index, None) if is_all else None
     return index, is_all
+
+
+def _may_belong(labels: torch.Tensor, batch: Any) -> bool:
+    """Whether the model shifts labels as the batch expects, as far as the host can see.
+
+    A model that predicts the label of each position itself hands on the labels of the batch, where
+    they lie; one that predicts the next makes new ones.
+    """
+    own = batch["labels"]
+    is_own = labels.data_ptr() == own.data_ptr() and labels.numel() == own.numel()
+    return is_own is not batch.predicts_next
 
 
 def _in_width(index: torch.Tensor, batch: Any, num_rows: int) -> torch.Tensor | None:
