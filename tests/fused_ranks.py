@@ -1,4 +1,4 @@
-"""Run under torchrun by test_fuse_head_ranks.py: a fused head under DDP and FSDP2, on gloo."""
+"""Run under torchrun by test_fuse_head_ranks.py: a fused head under DDP and FSDP, on gloo."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
+from torch.distributed.fsdp.wrap import ModuleWrapPolicy
 from torch.nn.parallel import DistributedDataParallel
 
 import fastft
 from fastft.modeling.losses.fuse_head import fused_head
+from fastft.modeling.losses.fused_head import FusedHead
 from tests.fused_models import batch, build, gradients
 from tests.fused_trainers import lm_trainer
 
@@ -73,8 +75,8 @@ def report(model: Any, loss: float) -> dict[str, Any]:
         name: (one.full_tensor() if hasattr(one, "full_tensor") else one).tolist()
         for name, one in gradients(model).items()
     }
-    head = fused_head(model)
-    assert head is not None
+    # FSDP1 may have wrapped it.
+    (head,) = (one for one in model.modules() if isinstance(one, FusedHead))
     counts = {
         "fused": head.record.fused,
         "made": head.record.materialised,
@@ -118,6 +120,34 @@ def fsdp(name: str, accumulation: int, own_group: bool) -> dict[str, Any]:
     state = model.state_dict()
     result["keys"] = list(state)
     return result
+
+
+def fsdp1(name: str, own_unit: bool) -> dict[str, Any]:
+    """The older wrapper, which flattens parameters and may take them back after each forward."""
+    model = build(name)
+    fastft.fuse_head(model)
+    units = {type(model.model.layers[0])} | ({FusedHead} if own_unit else set())
+    wrapped = FullyShardedDataParallel(
+        model,
+        auto_wrap_policy=ModuleWrapPolicy(units),
+        device_id=torch.device("cpu"),
+        use_orig_params=True,
+    )
+    loss = step_of_fsdp1(model, wrapped)
+    with FullyShardedDataParallel.summon_full_params(wrapped, with_grads=True):
+        found = report(model, loss)
+    found["gradients"] = {
+        key.replace("_fsdp_wrapped_module.", ""): one for key, one in found["gradients"].items()
+    }
+    return found
+
+
+def step_of_fsdp1(model: Any, wrapped: Any) -> float:
+    """One undivided step; FSDP1 takes the mean of gradients over the ranks itself."""
+    labels = num_labels(model)
+    loss = wrapped(**parts(1)[0], num_items_in_batch=labels).loss
+    (loss * dist.get_world_size()).backward()
+    return float(loss)
 
 
 def fsdp_loss_outside() -> dict[str, Any]:
@@ -176,6 +206,8 @@ def main(folder: Path) -> None:
         "fsdp-1": fsdp("llama", 1, False),
         "fsdp-2": fsdp("llama", 2, False),
         "fsdp-tied": fsdp("llama-tied", 2, False),
+        "fsdp1": fsdp1("llama", False),
+        "fsdp1-own": fsdp1("llama", True),
         "fsdp-own": fsdp("llama", 2, True),
         "fsdp-outside": fsdp_loss_outside(),
         "trainer": trainer(folder),

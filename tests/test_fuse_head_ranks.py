@@ -48,6 +48,8 @@ def one_process(name: str) -> tuple[float, dict[str, torch.Tensor]]:
         ("fsdp-tied", "llama-tied", 2),
         ("fsdp-own", "llama", 0),
         ("fsdp-outside", "llama", 0),
+        ("fsdp1", "llama", 0),
+        ("fsdp1-own", "llama", 0),
     ],
 )
 def test_ranks_give_what_one_process_gives(
@@ -67,6 +69,8 @@ def test_no_logits_are_made_where_the_loss_runs_fused(ranks: list[dict[str, Any]
             assert not run["made"] and not run["plain"], name
     reason = "FSDP2 shards the head in a group of its own"
     assert ranks[0]["fsdp-own"]["plain"] == {reason: 2}
+    for name in ("fsdp1", "fsdp1-own"):
+        assert ranks[0][name]["plain"] == {"FSDP1 lends the weight to the head": 1}
     # FSDP2 waits for a gradient of the logits here, so they are made.
     assert ranks[0]["fsdp-outside"]["made"] == {"register_hook": 1}
 

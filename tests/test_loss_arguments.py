@@ -227,6 +227,14 @@ def test_a_module_is_not_settled_on_what_comes_with_a_batch(name: str) -> None:
         fastft.LinearCrossEntropy(**{name: torch.zeros(2)})
 
 
+@pytest.mark.parametrize(
+    "options", [{"label_smoothing": 7.0}, {"reduction": "foo"}, {"chunk_tokens": 0}]
+)
+def test_a_module_looks_at_its_options_at_once(options: dict[str, Any]) -> None:
+    with pytest.raises(fastft.ConfigurationError, match=next(iter(options))):
+        fastft.LinearCrossEntropy(**options)
+
+
 def test_float64_is_summed_in_float64() -> None:
     hidden, weight, labels = layer(700)
     hidden, weight = hidden.double().requires_grad_(), weight.double().requires_grad_()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -35,6 +36,8 @@ SHAPES = {
 }
 KERNELS = {"llama-3": (2048, 128256), "gpt2": (4096, 50257)}
 TINY, CHECKED = Shape(96, 32, 503, "bfloat16"), Shape(700, 128, 5003, "bfloat16")
+SEVERAL = 64
+"""Rows of a chunk with which the checks, smaller than what is timed, have several chunks too."""
 BLOCKS, WARPS = (2048, 4096, 8192, 16384), (4, 8, 16, 32)
 PEERS = {
     "Liger": ("liger_kernel", "liger-kernel"),
@@ -99,18 +102,18 @@ def exact_gradients(
 
 
 def check_gradients(device: Device) -> str:
-    """Holds both gradients against float64, in three dtypes."""
+    """Holds both gradients against float64, in three dtypes; in one chunk, and in several sums."""
     worst = []
-    for dtype in ("float32", "bfloat16", "float16"):
+    for dtype, chunk_tokens in product(("float32", "bfloat16", "float16"), (None, SEVERAL)):
         shape = replace(device.pick(TINY, CHECKED), dtype=dtype)
         hidden, weight, labels = inputs(shape, device)
-        loss = fastft.linear_cross_entropy(hidden, weight, labels)
+        loss = fastft.linear_cross_entropy(hidden, weight, labels, chunk_tokens=chunk_tokens)
         found = torch.autograd.grad(loss, (hidden, weight))
         right = exact_gradients(hidden, weight, labels)
         off = [float((a.double() - b).norm() / b.norm()) for a, b in zip(found, right, strict=True)]
         allowed = 1e-5 if dtype == "float32" else 4e-3
         demand(max(off) < allowed, f"gradients in {dtype} are off by {off[0]:.1e}, {off[1]:.1e}")
-        worst.append(f"{dtype} {max(off):.0e}")
+        worst.append(f"{dtype} {max(off):.0e}" + (" in chunks" if chunk_tokens else ""))
     return ", ".join(worst)
 
 
@@ -121,7 +124,7 @@ def check_waiting(device: Device) -> None:
     some, count = labels[index], torch.tensor(len(hidden), device=device.name)
 
     def step() -> None:
-        fastft.linear_cross_entropy(hidden, weight, labels).backward()
+        fastft.linear_cross_entropy(hidden, weight, labels, chunk_tokens=SEVERAL).backward()
         fastft.linear_cross_entropy(
             hidden, weight, some, index=index, denominator=count, return_stats=True
         )[0].backward()

@@ -189,7 +189,8 @@ def once(ctx: Any, name: str, grad: torch.Tensor) -> Any:
     raise ConfigurationError(
         "this loss has its gradients ready for one backward",
         found=found,
-        fix="compute the loss again, or use backend='torch', which keeps its logits",
+        fix="compute the loss again, or keep its logits: backend='torch', of a model "
+        "fastft.fuse_head(model, backend='torch'), of a Trainer fuse_head=False",
     )
 
 

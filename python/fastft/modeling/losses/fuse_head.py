@@ -12,12 +12,10 @@ from torch import nn
 
 from fastft.errors import ArgumentError, ConfigurationError, nearest
 from fastft.modeling.losses.fused_head import FusedHead
+from fastft.modeling.losses.linear_cross_entropy import OPTIONS, check_options
 
 if TYPE_CHECKING:
     from types import TracebackType
-
-OPTIONS = ("chunk_tokens", "accum_dtype", "backend")
-"""Arguments of `linear_cross_entropy` that change how the loss is computed, not what it is."""
 
 
 class FusedModel:
@@ -28,9 +26,11 @@ class FusedModel:
         head: Its fused head.
     """
 
-    def __init__(self, model: nn.Module, head: FusedHead) -> None:
+    def __init__(self, model: nn.Module, head: FusedHead, *, is_new: bool = True) -> None:
         self.model = model
         self.head = head
+        # What was fused before the block stays fused after it.
+        self._is_new = is_new
 
     def explain(self) -> str:
         """Says what the head did so far."""
@@ -45,7 +45,8 @@ class FusedModel:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        unfuse_head(self.model)
+        if self._is_new:
+            unfuse_head(self.model)
 
 
 def fuse_head(model: nn.Module, **options: Any) -> FusedModel:
@@ -62,7 +63,8 @@ def fuse_head(model: nn.Module, **options: Any) -> FusedModel:
         A handle with `explain()`; as a context manager it takes the head out at the end.
 
     Raises:
-        ConfigurationError: The model has no head that can be fused; the text says why.
+        ConfigurationError: The model has no head that can be fused; the text says why. Or an option
+            has a value that cannot be meant.
         ArgumentError: An option is unknown.
 
     Example:
@@ -78,21 +80,24 @@ def fuse_head(model: nn.Module, **options: Any) -> FusedModel:
                 expected=", ".join(OPTIONS),
                 fix=" or ".join(nearest(name, OPTIONS)) or None,
             )
+    check_options(**options)
     reason = why_not_fused(model)
     if reason is not None:
         raise ConfigurationError(
             "the head of this model cannot be fused",
-            place=type(model).__name__,
+            place=_name(model),
             found=reason,
             expected="an output embedding that is a plain torch.nn.Linear",
             fix="fuse first, then wrap; or train it as it is",
         )
     head = _output_embedding(model)
-    if not isinstance(head, FusedHead):
+    is_new = not isinstance(head, FusedHead)
+    if is_new:
         head = FusedHead.of(head, options)
         _swap(model, head)
-    head.fused_options = options
-    return FusedModel(model, head)
+    elif options:
+        head.fused_options = options
+    return FusedModel(model, head, is_new=is_new)
 
 
 def unfuse_head(model: nn.Module) -> None:
@@ -102,15 +107,17 @@ def unfuse_head(model: nn.Module) -> None:
         model: The model; one that has none stays as it is.
 
     Raises:
-        ConfigurationError: FSDP2 shards the head in a group of its own, and made a class for that.
+        ConfigurationError: Somebody made a class of his own of the head: FSDP2, which shards it in
+            a group of its own, or a parametrization.
     """
+    _check_module(model)
     for head in model.modules():
         if isinstance(head, FusedHead) and type(head) is not FusedHead:
             raise ConfigurationError(
-                "a head that FSDP2 has wrapped cannot be taken out",
-                place=type(model).__name__,
+                "a head that somebody has made another class of cannot be taken out",
+                place=_name(model),
                 found=type(head).__name__,
-                fix="call unfuse_head before fully_shard",
+                fix="call unfuse_head before fully_shard, and before parametrizations are added",
             )
     if isinstance(_output_embedding(model), FusedHead):
         _swap(model, _output_embedding(model).to_linear())
@@ -141,6 +148,9 @@ def why_not_fused(model: nn.Module) -> str | None:
     Args:
         model: The model.
     """
+    if not isinstance(model, nn.Module):
+        kind = "the class" if isinstance(model, type) else "of type"
+        return f"it is no model but {kind} {_name(model)}"
     if not callable(getattr(model, "set_output_embeddings", None)):
         return "it has no set_output_embeddings"
     head = _output_embedding(model)
@@ -177,6 +187,7 @@ def explain_head(model: nn.Module) -> str:
         head: fused
           losses without logits: 40
     """
+    _check_module(model)
     heads = [one for one in model.modules() if isinstance(one, FusedHead)]
     if not heads:
         return f"head: not fused, {why_not_fused(model) or 'fuse_head(model) was not called'}"
@@ -196,6 +207,17 @@ def fused_head(model: nn.Module) -> FusedHead | None:
     """
     head = _output_embedding(model)
     return head if isinstance(head, FusedHead) else None
+
+
+def _check_module(model: Any) -> None:
+    if not isinstance(model, nn.Module):
+        raise ConfigurationError(
+            "this is no model", place="model", found=_name(model), expected="a torch.nn.Module"
+        )
+
+
+def _name(model: Any) -> str:
+    return model.__name__ if isinstance(model, type) else type(model).__name__
 
 
 def _output_embedding(model: nn.Module) -> Any:

@@ -59,7 +59,12 @@ class FusedHead(nn.Linear):
         cast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
         dtype = torch.get_autocast_dtype(device) if cast else None
         return LazyLogits.of(
-            Source(input, self.weight, self.bias, dtype, self.fused_options, self.record)
+            Source.of(
+                *(input, self.weight, self.bias),
+                autocast_dtype=dtype,
+                options=self.fused_options,
+                record=self.record,
+            )
         )
 
     def _can_pay(self) -> bool:
@@ -71,14 +76,18 @@ class FusedHead(nn.Linear):
         """Says why this call gives plain logits; None when it gives lazy ones."""
         if torch._C._get_tracing_state() is not None or torch._C._are_functorch_transforms_active():
             return "a trace or a transform of torch.func"
-        if hidden.is_meta:
-            return "the meta device, where nothing is computed"
         if torch.autograd.forward_ad._current_level >= 0:
             return "forward-mode differentiation"
         if isinstance(self, _fsdp_module()):
             return "FSDP2 shards the head in a group of its own"
+        is_managed = hasattr(self, "_is_fsdp_managed_module")
+        if is_managed and type(self.weight) is torch.Tensor:
+            # While it runs the weight is a view of one parameter for all, which may be taken back.
+            return "FSDP1 lends the weight to the head"
         if type(hidden) is not torch.Tensor or type(self.weight) not in _PLAIN_TENSORS:
             return f"a weight of type {type(self.weight).__name__}"
+        if hidden.is_meta:
+            return "the meta device, where nothing is computed"
         if hasattr(self.weight, "ds_id"):
             return "DeepSpeed shards the weight"
         return self._why_plain_dtype(hidden)

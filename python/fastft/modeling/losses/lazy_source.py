@@ -21,6 +21,10 @@ Op = tuple[Any, tuple[Any, ...], dict[str, Any]]
 """A function, and what it takes behind the tensor."""
 
 
+SAMPLED = 16
+"""Rows and columns of a weight, about, whose values are compared."""
+
+
 @dataclass
 class Source:
     """What the logits follow from, and in which mode the head ran.
@@ -45,6 +49,14 @@ class Source:
 
     def __post_init__(self) -> None:
         self._versions = self._current_versions()
+        self._sample = _sample(self.weight)
+
+    @classmethod
+    def of(
+        cls, hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, **how: Any
+    ) -> Source:
+        """Makes one; what needs no gradient now gets none, whatever becomes of it later."""
+        return cls(_kept(hidden), _kept(weight), None if bias is None else _kept(bias), **how)
 
     @property
     def tensors(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
@@ -56,13 +68,23 @@ class Source:
         """The dtype that the logits have."""
         return self.autocast_dtype or self.hidden.dtype
 
-    def _current_versions(self) -> list[int]:
-        return [one._version for one in self.tensors if one is not None]
+    def _current_versions(self) -> list[tuple[int, int]]:
+        return [(one._version, one.data_ptr()) for one in self.tensors if one is not None]
+
+    def _has_changed(self) -> bool:
+        """Whether somebody changed what the logits follow from.
+
+        Through `weight.data` too, which no version counts, by a look at some of the values; on a
+        GPU that would wait.
+        """
+        if self._versions != self._current_versions():
+            return True
+        return self._sample is not None and self._sample != _sample(self.weight)
 
     def check(self) -> None:
         """Raises when the logits can no longer be made as the head would have made them."""
         is_freed = self.weight.numel() > 0 and self.weight.untyped_storage().size() == 0
-        if is_freed or self._versions != self._current_versions():
+        if is_freed or self._has_changed():
             raise ConfigurationError(
                 "logits that were not kept cannot be made any more",
                 place="fused head",
@@ -79,6 +101,19 @@ class Source:
         if not torch.amp.is_autocast_available(device):
             return torch.autograd.set_grad_enabled(torch.is_grad_enabled())
         return torch.autocast(device, dtype, enabled=dtype is not None)
+
+
+def _kept(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor if tensor.requires_grad else tensor.detach()
+
+
+def _sample(weight: torch.Tensor) -> bytes | None:
+    """Some of the values of a weight (V, H) on the CPU, as bytes: NaN is equal to itself there."""
+    if not weight.is_cpu or not weight.untyped_storage().size():
+        return None
+    steps = [max(size // SAMPLED, 1) for size in weight.shape]
+    some = weight.detach()[:: steps[0], :: steps[1]].contiguous()
+    return some.view(torch.uint8).numpy().tobytes()
 
 
 def replay(source: Source, tensors: Any, ops: tuple[Op, ...]) -> torch.Tensor:

@@ -90,6 +90,8 @@ class LazyTensor(torch.Tensor):
     _made: torch.Tensor | None
     _unchanged: int
     """The version of the values before anybody changed them in place."""
+    _is_attached: bool
+    """Whether the values stand behind a function of somebody else."""
     _hooks: list[Any]
 
     handlers: ClassVar[dict[Any, Callable[..., Any]]] = {}
@@ -122,7 +124,7 @@ class LazyTensor(torch.Tensor):
             else wrapper()
         )
         lazy.source, lazy.ops, lazy.parent, lazy.added = source, ops, parent, added
-        lazy._made, lazy._hooks, lazy._unchanged = None, [], 0
+        lazy._made, lazy._hooks, lazy._unchanged, lazy._is_attached = None, [], 0, False
         return lazy
 
     @property
@@ -138,7 +140,8 @@ class LazyTensor(torch.Tensor):
     @property
     def is_foreign(self) -> bool:
         """Whether it came out of a function of autograd that may change the gradient."""
-        node = self.grad_fn
+        with torch._C.DisableTorchFunctionSubclass():
+            node = self.grad_fn
         return node is not None and node.name() not in _TRANSPARENT
 
     def without_memory(self) -> torch.Tensor | None:
@@ -158,12 +161,19 @@ class LazyTensor(torch.Tensor):
                 torch.set_grad_enabled(self.requires_grad),
                 self.source.in_mode(),
             ):
-                self._made = _Attached.apply(self, self._make) if self.is_foreign else self._make()
+                self._is_attached = self.is_foreign
+                self._made = (
+                    _Attached.apply(self, self._make) if self._is_attached else self._make()
+                )
             self._unchanged = self._made._version
             if self.parent is not None and share_memory(self._made, self.parent.made()):
                 self._unchanged = self.parent._unchanged
             for hook in self._hooks:
                 self._made.register_hook(hook)
+        elif self.is_foreign and not self._is_attached:
+            # The function has changed them in place, and has the next word on their gradient.
+            values, self._is_attached = self._made, True
+            self._made = _Attached.apply(self, values.detach)
         return self._made
 
     def _make(self) -> torch.Tensor:
@@ -205,10 +215,10 @@ class LazyTensor(torch.Tensor):
         cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
+        lazy = args[0] if args else None
         if func in METADATA:
             with torch._C.DisableTorchFunctionSubclass():
-                return func(*args, **kwargs)
-        lazy = args[0] if args else None
+                return func(_as_changed(lazy), *args[1:], **kwargs)
         if func is torch.autograd.grad:
             _refuse_gradients(args, kwargs)
         if isinstance(lazy, LazyTensor):
@@ -220,7 +230,9 @@ class LazyTensor(torch.Tensor):
             if func in LAYOUT and (layout := lazy.without_memory()) is not None:
                 return func(layout, *args[1:], **kwargs)
         what = getattr(func, "__name__", str(func))
-        return func(*_with_values(args, what), **_with_values(kwargs, what))
+        result = func(*_with_values(args, what), **_with_values(kwargs, what))
+        # What gives a tensor itself, as all that works in place does, gives this one.
+        return lazy if isinstance(lazy, LazyTensor) and result is lazy._made else result
 
     @classmethod
     def __torch_dispatch__(  # type: ignore[override]
@@ -229,6 +241,12 @@ class LazyTensor(torch.Tensor):
         what = str(func)
         with torch.no_grad():
             return func(*_detached(args, what), **_detached(kwargs or {}, what))
+
+
+def _as_changed(lazy: Any) -> Any:
+    """What knows shape and type: the values, once they were changed in place."""
+    made = getattr(lazy, "_made", None)
+    return lazy if made is None or made._version == lazy._unchanged else made
 
 
 _GRADIENTS = (torch.Tensor.register_hook, torch.Tensor.retain_grad)

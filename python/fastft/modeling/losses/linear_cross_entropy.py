@@ -35,6 +35,8 @@ from fastft.modeling.losses.settings import SMALL, Settings, wrong
 from fastft.modeling.losses.targets import targets_of
 from fastft.modeling.losses.triton_rows import TritonKernel
 
+OPTIONS = ("chunk_tokens", "accum_dtype", "backend")
+"""Arguments that change how the loss is computed, not what it is."""
 ACCUM_DTYPES = {"auto": None, "float32": torch.float32, torch.float32: torch.float32}
 
 
@@ -127,6 +129,7 @@ def linear_cross_entropy(
         class_weight=class_weight,
     )
     plan = _plan(chunk_tokens, accum_dtype)
+    check_backend(backend, (*BACKENDS, *PEERS))
     _check_tensors(hidden=hidden, weight=weight, bias=bias)
     hidden, weight, bias = _under_autocast(hidden, weight, bias)
     _check_layer(hidden, weight, bias, settings)
@@ -137,7 +140,6 @@ def linear_cross_entropy(
         index=index,
         token_weight=token_weight,
     )
-    check_backend(backend, (*BACKENDS, *PEERS))
     rows = hidden.reshape(hidden.shape[:-1].numel(), hidden.shape[-1])
     num_classes = weight.shape[0]
     tensors = (hidden, weight, labels, bias, index, token_weight, class_weight)
@@ -165,6 +167,18 @@ def linear_cross_entropy(
         run = FusedLinear(targets, settings, plan, kernel, divisor_of(targets, settings))
     loss = run.apply(rows, weight, bias)
     return (loss, stats_of(run.rows, targets, ignore_index)) if return_stats else loss
+
+
+def check_options(
+    chunk_tokens: int | None = None, accum_dtype: Any = "auto", backend: str = "auto"
+) -> None:
+    """Looks whether options of `linear_cross_entropy` have values that can be meant.
+
+    Raises:
+        ConfigurationError: One has not.
+    """
+    _plan(chunk_tokens, accum_dtype)
+    check_backend(backend, (*BACKENDS, *PEERS))
 
 
 def _small(

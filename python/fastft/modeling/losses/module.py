@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import fields
 from typing import Any
 
 import torch
 
-from fastft.modeling.losses.linear_cross_entropy import linear_cross_entropy
+from fastft.modeling.losses.linear_cross_entropy import (
+    OPTIONS,
+    check_options,
+    linear_cross_entropy,
+)
+from fastft.modeling.losses.settings import Settings
 
 
 class LinearCrossEntropy(torch.nn.Module):
@@ -19,6 +25,7 @@ class LinearCrossEntropy(torch.nn.Module):
 
     Raises:
         TypeError: `linear_cross_entropy` has no such option.
+        ConfigurationError: An option has a value that cannot be meant.
 
     Example:
         >>> loss = LinearCrossEntropy(label_smoothing=0.1)
@@ -35,6 +42,9 @@ class LinearCrossEntropy(torch.nn.Module):
             # What comes with a batch is no option.
             if name not in known or known[name].kind is not inspect.Parameter.KEYWORD_ONLY:
                 raise TypeError(f"LinearCrossEntropy has no option {name!r}")
+        settled = {one.name for one in fields(Settings)} & options.keys()
+        Settings(**{name: options[name] for name in settled})
+        check_options(**{name: options[name] for name in OPTIONS if name in options})
         self.register_buffer("class_weight", class_weight)
         self.options = options
 

@@ -74,7 +74,9 @@ def supervised_rows(
     """
     current = _CURRENT.get()
     index = None if current is None else getattr(current.batch, "loss_index", None)
-    if current is None or index is None or ignore_index != -100 or index.device != labels.device:
+    if current is None or not isinstance(index, torch.Tensor) or ignore_index != -100:
+        return None
+    if index.device != labels.device or not hasattr(current.batch, "predicts_next"):
         return None
     index = _in_width(index, current.batch, len(labels))
     if index is None:
@@ -82,10 +84,22 @@ def supervised_rows(
     if not may_look(labels) and not _may_belong(labels, current.batch):
         return None
     counts = labels != ignore_index
-    is_all = counts[index].all() & (counts.sum() == len(index))
-    if may_look(labels):
-        return (index, None) if is_all else None
-    return index, is_all
+    if not may_look(labels):
+        return index, _are_all(index, counts)
+    return (index, None) if _lies_within(index, counts) and _are_all(index, counts) else None
+
+
+def _are_all(index: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+    """Whether every row that counts is there, once, and no other; () bool."""
+    found = torch.zeros_like(counts).index_fill(0, index, True)
+    return (found == counts).all() & (counts.sum() == len(index))
+
+
+def _lies_within(index: torch.Tensor, rows: torch.Tensor) -> bool:
+    if not len(index):
+        return True
+    low, high = torch.aminmax(index)
+    return int(low) >= 0 and int(high) < len(rows)
 
 
 def _may_belong(labels: torch.Tensor, batch: Any) -> bool:
