@@ -23,6 +23,7 @@ mod options;
 mod passes;
 pub mod reference;
 mod row;
+mod scratch;
 mod wide_sum;
 
 use std::ops::Range;

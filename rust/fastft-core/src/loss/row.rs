@@ -6,6 +6,7 @@ use super::options::{Options, Outcome, Slopes, Sums, Target};
 use super::passes::{
     Shape, exponentials, further_sums, maximum, shape_in_place, widen, widened_exponentials,
 };
+use super::scratch::Scratch;
 use super::{Part, Row};
 use crate::simd::Lanes;
 
@@ -60,7 +61,7 @@ pub(super) fn rows<F: Format, L: Lanes>(
     part: Part<'_, F::Bits>,
     labels: &[i64],
 ) -> Vec<Outcome> {
-    let mut scratch = Vec::new();
+    let mut scratch = Scratch::default();
     let mut outcomes = Vec::with_capacity(part.rows.len());
     let mut rows = part.rows.into_iter().peekable();
     for number in part.range {
@@ -91,16 +92,16 @@ fn one<F: Format, L: Lanes>(
     call: &Call<'_>,
     row: Row<'_, F::Bits>,
     target: &Target,
-    scratch: &mut Vec<f32>,
+    scratch: &mut Scratch,
     ahead: &[F::Bits],
 ) -> Outcome {
     match row {
         Row::LossOnly(logits) => {
-            let work = room(scratch, logits.len());
+            let work = scratch.row(logits.len());
             measure_beside::<F, L>(lanes, call, logits, work, target, ahead).outcome
         }
         Row::Beside { logits, gradient } => {
-            let work = room(scratch, logits.len());
+            let work = scratch.row(logits.len());
             let found = measure_beside::<F, L>(lanes, call, logits, work, target, ahead);
             finish::<F, L>(lanes, call, &found, work, gradient, target);
             found.outcome
@@ -114,17 +115,12 @@ fn one<F: Format, L: Lanes>(
                 }
                 return found.outcome;
             }
-            let work = room(scratch, row.len());
+            let work = scratch.row(row.len());
             let found = measure_beside::<F, L>(lanes, call, row, work, target, ahead);
             finish::<F, L>(lanes, call, &found, work, row, target);
             found.outcome
         }
     }
-}
-
-fn room(scratch: &mut Vec<f32>, width: usize) -> &mut [f32] {
-    scratch.resize(width, 0.0);
-    scratch
 }
 
 /// What is known of a row once its sums are.
