@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from fastft.errors import ConfigurationError
 from fastft.modeling.losses import triton_rows
-from fastft.modeling.losses.kernel import FORMATS, is_batched, is_plain, is_transformed
+from fastft.modeling.losses.kernel import FORMATS, is_batched, is_readable, is_transformed
 from fastft.modeling.losses.settings import SMALL, Stats, check_weight, wrong
 from fastft.modeling.losses.targets import PLAIN
 
@@ -35,7 +35,7 @@ def runs_rust(
     """
     if backend == "torch" or torch.compiler.is_compiling():
         return False
-    fits = dtype in FORMATS and is_plain(*tensors)
+    fits = dtype in FORMATS and is_readable(*tensors)
     if backend == "rust" and not fits:
         expected = f"ordinary tensors on the CPU, {', '.join(FORMATS.values())}"
         raise wrong("backend", _where(dtype, *tensors), expected)
@@ -97,21 +97,16 @@ def _where(dtype: torch.dtype, *tensors: torch.Tensor | None) -> str:
     return f"{dtype} on {places}{more}"
 
 
-def are_numbers(*values: object) -> bool:
-    """Whether these are numbers of Python, not tensors that might want a gradient."""
-    return all(type(value) in (int, float) for value in values)
-
-
 def small_mean(logits: torch.Tensor, labels: torch.Tensor, ignore_index: int) -> Any:
     """The mean by torch alone; None where it is NaN or torch refuses, which others look into.
 
     Labels (N,) only: torch takes others too, which mean something else.
     """
-    if labels.dtype != torch.int64 or labels.dim() != 1:
-        return None
     try:
+        if labels.dtype != torch.int64 or labels.dim() != 1:
+            return None
         loss = F.cross_entropy(logits, labels, ignore_index=ignore_index)
-    except (IndexError, RuntimeError, TypeError, ValueError):
+    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):
         return None
     return None if math.isnan(loss.item()) else loss
 

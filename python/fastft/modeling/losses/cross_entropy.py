@@ -13,7 +13,6 @@ import torch
 
 from fastft.errors import LabelError
 from fastft.modeling.losses.choice import (
-    are_numbers,
     check_backend,
     check_weights,
     finished,
@@ -28,7 +27,7 @@ from fastft.modeling.losses.choice import (
 from fastft.modeling.losses.divisor import divisor_of, divisor_on_device
 from fastft.modeling.losses.kernel import RowKernel, has_rows, is_batched, is_plain
 from fastft.modeling.losses.reference import Rows, reduced, row_losses
-from fastft.modeling.losses.settings import SMALL, Settings, wrong
+from fastft.modeling.losses.settings import NUMBERS, SMALL, Settings, wrong
 from fastft.modeling.losses.targets import Targets, targets_of
 from fastft.modeling.losses.triton_rows import TritonKernel
 
@@ -90,19 +89,18 @@ def cross_entropy(
         tensor(1.3863)
     """
     if (
-        isinstance(logits, torch.Tensor)
+        not torch.compiler.is_compiling()
+        and is_plain(logits)
         and logits.dtype == torch.float32
         and logits.dim() == 2
         and logits.numel() < SMALL
         and reduction == "mean"
         and backend == "auto"
         and token_weight is class_weight is denominator is softcap is None
-        and are_numbers(label_smoothing, z_loss, logit_scale)
+        and NUMBERS.issuperset((type(label_smoothing), type(z_loss), type(logit_scale)))
         and label_smoothing == z_loss == 0
         and logit_scale == 1
-        and not (shift or inplace or return_stats or torch.compiler.is_compiling())
-        and isinstance(labels, torch.Tensor)
-        and is_plain(logits, labels)
+        and not (shift or inplace or return_stats)
         and (loss := small_mean(logits, labels, ignore_index)) is not None
     ):
         return loss

@@ -40,14 +40,24 @@ def is_batched(gradient: torch.Tensor) -> bool:
 
 
 def is_plain(*tensors: torch.Tensor | None) -> bool:
-    """Whether all are ordinary tensors on the CPU, whose memory Rust may look at."""
-    return not is_transformed() and all(one is None or _is_plain(one) for one in tensors)
-
-
-def _is_plain(tensor: torch.Tensor) -> bool:
-    if type(tensor) not in PLAIN or not tensor.is_cpu or tensor.layout != torch.strided:
+    """Whether all are ordinary tensors on the CPU."""
+    if is_transformed():
         return False
-    # Values may be kept with the other sign, or in memory of somebody who does not align numbers.
+    for one in tensors:
+        if one is not None and not (
+            type(one) in PLAIN and one.is_cpu and one.layout == torch.strided
+        ):
+            return False
+    return True
+
+
+def is_readable(*tensors: torch.Tensor | None) -> bool:
+    """Whether all lie in memory that Rust may look at."""
+    return is_plain(*tensors) and all(one is None or _is_numbers(one) for one in tensors)
+
+
+def _is_numbers(tensor: torch.Tensor) -> bool:
+    """Whether its values lie in its memory as they are: not with the other sign, and aligned."""
     return not tensor.is_neg() and tensor.data_ptr() % tensor.element_size() == 0
 
 

@@ -16,6 +16,9 @@ REDUCTIONS = ("mean", "sum", "none")
 SMALL = 250_000
 """Below so many logits the plain way of torch takes less time: there calls cost more than work."""
 
+NUMBERS = frozenset((int, float))
+"""The classes of numbers, not of tensors that might want a gradient."""
+
 
 class Stats(NamedTuple):
     """What is known of the logits besides the loss; none of it has a gradient."""
