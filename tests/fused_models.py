@@ -137,8 +137,14 @@ def gradients(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 def assert_same_gradients(
     found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor], tolerance: float = 2e-5
 ) -> None:
-    """Compares gradients, each by the largest of its own entries."""
+    """Compares gradients, each by the largest of its own entries.
+
+    That of the bias of keys is zero, since a softmax does not see it: what is there is rounding, of
+    the size of the other gradients' last place.
+    """
     assert found.keys() == expected.keys()
+    largest = max((value.abs().max().item() for value in expected.values()), default=0.0)
     for name, value in expected.items():
-        scale = value.abs().max().item() + 1e-6
+        is_rounding = name.endswith((".key.bias", ".k_proj.bias"))
+        scale = (largest / 100 if is_rounding else value.abs().max().item()) + 1e-6
         assert (found[name] - value).abs().max().item() <= tolerance * scale, name

@@ -34,8 +34,13 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
 
 @pytest.mark.floor
+@pytest.mark.parametrize("small", ["in torch", "in rust"])
 @pytest.mark.parametrize("name", MODELS)
-def test_loss_and_gradients_are_equal(name: str, calls: list[dict[str, Any]]) -> None:
+def test_loss_and_gradients_are_equal(
+    name: str, small: str, calls: list[dict[str, Any]], request: pytest.FixtureRequest
+) -> None:
+    if small == "in rust":
+        request.getfixturevalue("small_losses_in_rust")
     plain, fused = build(name), build(name)
     fuse_head(fused)
     inputs = batch()

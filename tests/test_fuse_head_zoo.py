@@ -181,7 +181,7 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # what these models say of themselves is not ours
 @pytest.mark.parametrize("name", CONFIGURATIONS)
-def test_loss_and_gradients_are_equal(name: str) -> None:
+def test_loss_and_gradients_are_equal(name: str, small_losses_in_rust: None) -> None:
     model_class = getattr(hf, name)
     models = []
     for _ in range(2):
