@@ -73,8 +73,16 @@ def test_what_does_not_belong_is_left_alone() -> None:
     for other in ({}, None, {"labels": batch["labels"]}, [], object()):
         with fastft.supervised(other):
             assert supervised_rows(target, -100) is None
-    batch.pop("labels")
+
+
+def test_labels_that_were_taken_out_of_the_batch_are_known() -> None:
+    """As by a Trainer with label smoothing."""
+    batch = token_batch()
+    target = shifted(batch.pop("labels"))
     with fastft.supervised(batch):
+        found = supervised_rows(target, -100)
+        assert found is not None and found[0].tolist() == positions(target)
+        batch["labels"] = torch.zeros(2, 3)
         assert supervised_rows(target, -100) is None
 
 
@@ -153,6 +161,15 @@ def test_rows_of_another_batch_give_no_number_where_nobody_could_wait(
 def nobody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a GPU: `supervised_rows` may not look at values."""
     monkeypatch.setattr(supervised_module, "may_look", lambda *tensors: False)
+
+
+def test_without_waiting_labels_taken_out_are_told_apart(nobody_waits: None) -> None:
+    batch = token_batch()
+    labels = batch.pop("labels")
+    with fastft.supervised(batch):
+        found = supervised_rows(labels[:, 1:].reshape(-1), -100)
+        assert found is not None and found[1] is not None and bool(found[1])
+        assert supervised_rows(labels.reshape(-1), -100) is None
 
 
 def loss_with(batch: Any, labels: torch.Tensor, name: str = "llama") -> tuple[float, float]:

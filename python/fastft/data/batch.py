@@ -70,6 +70,16 @@ class _Supervised:
         found = self._positions()
         return None if found is None else len(found[0])
 
+    @property
+    def own_labels(self) -> torch.Tensor | None:
+        """The labels that the positions are of, where the batch is, also when they were taken out.
+
+        So `Trainer` does with label smoothing. None without positions.
+        """
+        if not self._has_own_labels():
+            return None
+        return self._labels if self._moved_labels is None else self._moved_labels
+
     def pin_memory(self) -> Any:
         """Gives a batch in pinned memory, with the attributes; torch's loaders ask for it."""
         pinned: Any = type(self)()

@@ -84,8 +84,9 @@ class FusedHead(nn.Linear):
         if is_managed and type(self.weight) is torch.Tensor:
             # While it runs the weight is a view of one parameter for all, which may be taken back.
             return "FSDP1 lends the weight to the head"
-        if type(hidden) is not torch.Tensor or type(self.weight) not in _PLAIN_TENSORS:
-            return f"a weight of type {type(self.weight).__name__}"
+        for name, one in (("hidden states", hidden), ("a weight", self.weight)):
+            if type(one) not in _PLAIN_TENSORS:
+                return f"{name} of type {type(one).__name__}"
         if hidden.is_meta:
             return "the meta device, where nothing is computed"
         if hasattr(self.weight, "ds_id"):

@@ -108,14 +108,14 @@ def _may_belong(labels: torch.Tensor, batch: Any) -> bool:
     A model that predicts the label of each position itself hands on the labels of the batch, where
     they lie; one that predicts the next makes new ones.
     """
-    own = batch["labels"]
+    own = _own_labels(batch)
     is_own = labels.data_ptr() == own.data_ptr() and labels.numel() == own.numel()
     return is_own is not batch.predicts_next
 
 
 def _in_width(index: torch.Tensor, batch: Any, num_rows: int) -> torch.Tensor | None:
     """Moves positions of (B, T) to those of (B, T - 1), where a loss cut off the last of a row."""
-    labels = batch.get("labels")
+    labels = _own_labels(batch)
     if labels is None or labels.numel() == 0:
         return None
     width = labels.shape[-1]
@@ -124,3 +124,8 @@ def _in_width(index: torch.Tensor, batch: Any, num_rows: int) -> torch.Tensor | 
     if batch.predicts_next and num_rows == labels.numel() // width * (width - 1):
         return index - torch.div(index, width, rounding_mode="floor")
     return None
+
+
+def _own_labels(batch: Any) -> Any:
+    own = getattr(batch, "own_labels", None)
+    return batch.get("labels") if own is None else own
