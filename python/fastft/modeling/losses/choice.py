@@ -125,27 +125,36 @@ def loss_type(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
-def split_divisor(divisor: Any, dtype: torch.dtype, num_rows: int) -> tuple[Any, Any]:
+def split_divisor(
+    divisor: Any,
+    dtype: torch.dtype,
+    kernel: RowKernel | TritonKernel,
+    weights: tuple[torch.Tensor | None, ...],
+) -> tuple[Any, Any]:
     """What gradients are multiplied by when they are made, and divided by in backward.
 
     In float16 a mean over many tokens would lose small gradients before a `GradScaler` has had its
-    chance, so there the division waits. Only what the weights of labels are larger than 1 in the
-    mean is divided by at once, as a power of 2: a weight of 100,000 has no place in float16.
+    chance, so there the division waits. But a weight of 100,000 has no place in float16: by the
+    largest of the weights, as a power of 2, all are divided at once.
     """
     if isinstance(divisor, torch.Tensor):
         # The quotient of whole numbers has the default type, whatever that is.
         divisor = divisor.double()
     if dtype != torch.float16:
         return 1 / divisor, 1.0
-    factor = _power_below(max(num_rows, 1) / abs(divisor))
+    factor: Any = 1.0
+    for one in weights:
+        if one is not None and one.numel():
+            sizes = one.detach().double().abs()
+            factor = factor * _power_for(kernel.number(sizes.where(sizes.isfinite(), 0).amax()))
     return factor, divisor * factor
 
 
-def _power_below(number: Number) -> Number:
-    """The largest power of 2 that is neither above `number` nor above 1."""
-    if isinstance(number, torch.Tensor):
-        return number.log2().floor().clamp(max=0).exp2()
-    return 2.0 ** min(math.floor(math.log2(number)), 0) if 0 < number < math.inf else 1.0
+def _power_for(size: Number) -> Number:
+    """The power of 2, at most 1, that makes numbers up to `size` no larger than 1."""
+    if isinstance(size, torch.Tensor):
+        return size.clamp(min=1).log2().ceil().neg().exp2()
+    return 2.0 ** -math.ceil(math.log2(max(size, 1.0)))
 
 
 def upstream(

@@ -227,7 +227,8 @@ class _InPlace(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: torch.Tensor, run: _Run) -> torch.Tensor:
         targets = run.targets
-        factor, ctx.divisor = split_divisor(run.divisor, logits.dtype, len(logits))
+        weights = targets.token_weight, run.settings.class_weight
+        factor, ctx.divisor = split_divisor(run.divisor, logits.dtype, run.kernel, weights)
         run.rows = run.kernel(
             logits,
             targets.labels,

@@ -105,8 +105,10 @@ class _Ready(torch.autograd.Function):
         plan: Plan,
     ) -> torch.Tensor:
         weights = run.targets.token_weight
-        num_rows = len(run.targets.labels)
-        factor, ctx.divisor = split_divisor(run.divisor, hidden.dtype, num_rows)
+        factor, ctx.divisor = split_divisor(
+            *(run.divisor, hidden.dtype, run.kernel),
+            weights=(weights, run.settings.class_weight),
+        )
         computed = run.compute(hidden, weight, bias, plan, weights, factor)
         ctx.gradients, ctx.kernel = computed[1], run.kernel
         return run.loss(computed, hidden.dtype)
