@@ -81,7 +81,10 @@ def test_sums_on_the_cpu_round_each_product_and_their_sum_once(
 
 
 @pytest.mark.parametrize("num_chunks", [1, 2, 3, 5])
-def test_sums_of_float16_on_the_cpu_stay_wide(num_chunks: int) -> None:
+def test_sums_of_float16_on_the_cpu_stay_wide(
+    num_chunks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wide_sum, "CLASSES_AT_ONCE", 6)
     found, exact = summed(num_chunks, torch.float16, size=200.0)
     assert isinstance(found, WideSum) and float(exact.abs().max()) > 65_504
     wide = torch.cat(found.halves)

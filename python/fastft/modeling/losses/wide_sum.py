@@ -17,6 +17,9 @@ from fastft.modeling.losses.kernel import FORMATS, HALF, array, is_plain
 FIRST = 1 << 20
 """Values that are narrowed by way of a copy, before there is room."""
 
+CLASSES_AT_ONCE = 4096
+"""Columns of float16 that are widened at a time to be multiplied."""
+
 AT_ONCE = 1 << 17
 """Values that are widened before they are added on the CPU: they stay in its cache."""
 
@@ -44,8 +47,7 @@ class WideSum:
             if sums_in_float32(rows.device, rows.dtype):
                 torch.addmm(total, part.t(), rows, out_dtype=torch.float32, out=total)
             elif rows.device.type == "cpu" and rows.dtype == torch.float16:
-                # A product of many rows may be too large for float16 itself.
-                total.addmm_(part.t().float(), rows.float())
+                _add_product(total, part, rows.float())
             else:
                 total.add_(torch.mm(part.t(), rows))
 
@@ -57,6 +59,16 @@ class WideSum:
         _narrow_in_place(first, place)
         place[first.numel() : first.numel() + second.numel()].copy_(second)
         return place[: self.shape.numel()].view(self.shape)
+
+
+def _add_product(total: torch.Tensor, slopes: torch.Tensor, rows: torch.Tensor) -> None:
+    """Adds `slopes.T @ rows` in float32: of many rows it may be too large for float16 itself."""
+    for sums, part in zip(
+        torch.split(total, CLASSES_AT_ONCE),
+        torch.split(slopes, CLASSES_AT_ONCE, dim=1),
+        strict=True,
+    ):
+        sums.addmm_(part.t().float(), rows)
 
 
 def add_rows(total: torch.Tensor, part: torch.Tensor) -> None:
