@@ -65,6 +65,26 @@ def test_weights_beyond_float16(backend: str, function: str) -> None:
         assert relative(one.grad.cpu(), other.grad) < 4 * COARSE
 
 
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+@pytest.mark.parametrize("backend", PLACES)
+def test_a_bias_alone_gets_its_gradient(backend: str, reduction: str) -> None:
+    generator = torch.Generator().manual_seed(5)
+    hidden, weight, bias = (
+        torch.randn(*shape, generator=generator).half().to(PLACES[backend])
+        for shape in ((30, 4), (9, 4), (9,))
+    )
+    labels = torch.zeros(30, dtype=torch.int64, device=hidden.device)
+    bias.requires_grad_()
+    loss = fastft.linear_cross_entropy(
+        hidden, weight, labels, bias=bias, backend=backend, reduction=reduction
+    )
+    (found,) = torch.autograd.grad(loss.mean(), bias)
+    leaf = bias.detach().double().requires_grad_()
+    exact = F.cross_entropy(F.linear(hidden.double(), weight.double(), leaf), labels)
+    assert found.dtype == torch.float16
+    assert relative(found.cpu(), torch.autograd.grad(exact, leaf)[0].cpu()) < COARSE
+
+
 @pytest.mark.parametrize("backend", PLACES)
 def test_small_probabilities_are_kept(backend: str) -> None:
     """What is divided at once by the number of rows is lost below 6e-8."""

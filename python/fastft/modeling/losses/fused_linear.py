@@ -110,14 +110,14 @@ class _Ready(torch.autograd.Function):
             weights=(weights, run.settings.class_weight),
         )
         computed = run.compute(hidden, weight, bias, plan, weights, factor)
-        ctx.gradients, ctx.kernel = computed[1], run.kernel
+        ctx.gradients, ctx.kernel, ctx.dtype = computed[1], run.kernel, hidden.dtype
         return run.loss(computed, hidden.dtype)
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[Any, ...]:
         gradients = once(ctx, "gradients", grads[0])
         scale = ctx.kernel.number(grads[0]) / ctx.divisor
-        return (*_scaled(gradients, ctx.kernel, scale), None, None)
+        return (*_scaled(gradients, ctx.kernel, scale, ctx.dtype), None, None)
 
 
 class _Recomputed(torch.autograd.Function):
@@ -150,20 +150,22 @@ class _Recomputed(torch.autograd.Function):
         weight, factor = upstream(
             grad, run.targets.token_weight, run.settings, run.divisor, run.kernel
         )
-        _, gradients = run.compute(*ctx.saved_tensors[:3], ctx.plan, weight, factor)
-        return (*_scaled(gradients, run.kernel, 1.0), None, None)
+        inputs = ctx.saved_tensors[:3]
+        _, gradients = run.compute(*inputs, ctx.plan, weight, factor)
+        return (*_scaled(gradients, run.kernel, 1.0, inputs[0].dtype), None, None)
 
 
-def _scaled(gradients: Gradients, kernel: Kernel, factor: Any) -> list[torch.Tensor | None]:
+def _scaled(
+    gradients: Gradients, kernel: Kernel, factor: Any, dtype: torch.dtype
+) -> list[torch.Tensor | None]:
     """The gradients times a factor, narrowed where they had no place in their type before."""
     hidden, weight, bias = gradients
     sums = weight.halves if isinstance(weight, WideSum) else [weight]
     for one in (hidden, *sums, bias):
         if one is not None:
             kernel.scale_(one, factor)
-    if not isinstance(weight, WideSum):
-        return [hidden, weight, bias]
-    return [hidden, weight.narrowed(), None if bias is None else bias.to(weight.dtype)]
+    narrowed = weight.narrowed() if isinstance(weight, WideSum) else weight
+    return [hidden, narrowed, None if bias is None else bias.to(dtype)]
 
 
 def _plain_gradients(ctx: Any, grad: torch.Tensor) -> list[torch.Tensor | None]:
