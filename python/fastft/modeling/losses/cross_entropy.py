@@ -246,7 +246,7 @@ class _InPlace(torch.autograd.Function):
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None]:
         gradient = once(ctx, "gradient", grads[0])
         if ctx.reduction == "none":
-            gradient.mul_(grads[0].reshape(-1, 1))
+            gradient.mul_(grads[0].reshape(-1, 1) / ctx.divisor)
         else:
             ctx.kernel.scale_(gradient, ctx.kernel.number(grads[0]) / ctx.divisor)
         return gradient, None
