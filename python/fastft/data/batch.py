@@ -76,9 +76,7 @@ class _Supervised:
 
         So `Trainer` does with label smoothing. None without positions.
         """
-        if not self._has_own_labels():
-            return None
-        return self._labels if self._moved_labels is None else self._moved_labels
+        return self._where_they_are() if self._has_own_labels() else None
 
     def pin_memory(self) -> Any:
         """Gives a batch in pinned memory, with the attributes; torch's loaders ask for it."""
@@ -94,23 +92,25 @@ class _Supervised:
             if name not in _KEYS:
                 setattr(other, name, value)
         other._labels = self._labels if has_labels else None
-        other._note_move(True)
+        other._note_move()
         return other
 
-    def _note_move(self, has_labels: bool) -> None:
-        """Notes which labels are now those that the batch was made with."""
-        if has_labels:
-            self._moved_labels = self._present_labels()
-            self._moved_versions = _version(self._moved_labels), _version(self._labels)
+    def _note_move(self) -> None:
+        """Notes that the present labels are now those that the batch was made with."""
+        self._moved_labels = self._present_labels()
+        self._moved_versions = _version(self._moved_labels), _version(self._labels)
+
+    def _where_they_are(self) -> torch.Tensor | None:
+        return self._labels if self._moved_labels is None else self._moved_labels
 
     def _has_own_labels(self) -> bool:
         """Whether the labels are those that the batch was made with, or were taken out of it."""
-        own = self._labels if self._moved_labels is None else self._moved_labels
-        now = self._present_labels()
+        own, now = self._where_they_are(), self._present_labels()
         if own is None or not (now is None or now is own):
             return False
-        versions = _version(own), _version(self._labels)
-        return own is self._labels or versions == self._moved_versions
+        if own is self._labels:
+            return True
+        return (_version(own), _version(self._labels)) == self._moved_versions
 
     def _present_labels(self) -> Any:
         labels: Any = self.get("labels")  # type: ignore[attr-defined]
@@ -157,7 +157,8 @@ class Batch(_Supervised, transformers.BatchEncoding):  # type: ignore[misc]
         """Moves the tensors, and with them the attributes; gives the same batch."""
         has_labels = self._has_own_labels()
         super().to(device, non_blocking=non_blocking)
-        self._note_move(has_labels)
+        if has_labels:
+            self._note_move()
         return self
 
     def __getstate__(self) -> dict[str, Any]:
@@ -179,7 +180,8 @@ class FlattenedBatch(_Supervised, dict[str, Any]):
         for name, value in self.items():
             if isinstance(value, torch.Tensor):
                 self[name] = value.to(device, non_blocking=non_blocking)
-        self._note_move(has_labels)
+        if has_labels:
+            self._note_move()
         return self
 
 

@@ -185,10 +185,6 @@ class _Run:
         self.divisor = divisor
         self.rows = Rows(torch.empty(0))
 
-    def constants(self) -> tuple[torch.Tensor | None, ...]:
-        """What backward reads besides the logits: autograd sees whether somebody changed it."""
-        return (*self.targets.constants(), self.settings.class_weight)
-
     def loss(self, logits: torch.Tensor) -> torch.Tensor:
         """The loss, from the rows that the kernel gave."""
         dtype = logits.dtype
@@ -202,7 +198,7 @@ class _Fused(torch.autograd.Function):
     def forward(ctx: Any, logits: torch.Tensor, run: _Run) -> torch.Tensor:
         targets = run.targets
         run.rows = run.kernel(logits, targets.labels, row_weight=targets.token_weight)
-        ctx.save_for_backward(logits, *run.constants())
+        ctx.save_for_backward(logits, *targets.constants(run.settings))
         ctx.run = run
         return run.loss(logits)
 

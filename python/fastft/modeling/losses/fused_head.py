@@ -16,6 +16,7 @@ from fastft.modeling.losses.head_record import HeadRecord
 from fastft.modeling.losses.lazy_logits import LazyLogits
 from fastft.modeling.losses.lazy_source import Source
 from fastft.modeling.losses.supervised import wants_loss_alone
+from fastft.modeling.losses.targets import PLAIN
 
 _FLOATS = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -85,7 +86,7 @@ class FusedHead(nn.Linear):
             # While it runs the weight is a view of one parameter for all, which may be taken back.
             return "FSDP1 lends the weight to the head"
         for name, one in (("hidden states", hidden), ("a weight", self.weight)):
-            if type(one) not in _PLAIN_TENSORS:
+            if type(one) not in PLAIN:
                 return f"{name} of type {type(one).__name__}"
         if hidden.is_meta:
             return "the meta device, where nothing is computed"
@@ -103,9 +104,6 @@ class FusedHead(nn.Linear):
         if not fits or not (is_cast or hidden.dtype == self.weight.dtype):
             return "shapes or dtypes that do not fit the weight"
         return None
-
-
-_PLAIN_TENSORS = (torch.Tensor, nn.Parameter)
 
 
 def _fsdp_module() -> type | tuple[type, ...]:

@@ -132,8 +132,7 @@ class _Recomputed(torch.autograd.Function):
         run: FusedLinear,
         plan: Plan,
     ) -> torch.Tensor:
-        constants = (*run.targets.constants(), run.settings.class_weight)
-        ctx.save_for_backward(hidden, weight, bias, *constants)
+        ctx.save_for_backward(hidden, weight, bias, *run.targets.constants(run.settings))
         ctx.run, ctx.plan = run, plan
         only = run.plan_for(False, False, False)
         computed = run.compute(hidden, weight, bias, only, run.targets.token_weight)

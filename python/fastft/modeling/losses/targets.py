@@ -53,9 +53,9 @@ class Targets:
             places=kept,
         )
 
-    def constants(self) -> tuple[torch.Tensor | None, ...]:
-        """What a backward that computes again has to find unchanged."""
-        return self.labels, self.token_weight, self.rows
+    def constants(self, settings: Settings) -> tuple[torch.Tensor | None, ...]:
+        """What a backward that computes again reads: autograd sees whether somebody changed it."""
+        return self.labels, self.token_weight, self.rows, settings.class_weight
 
     def spread(self, values: torch.Tensor) -> torch.Tensor:
         """Values of the labels, (M,), in the shape of the labels; 0 where one is missing."""
