@@ -209,6 +209,16 @@ def test_memory_that_is_not_aligned_is_not_handed_to_rust() -> None:
         fastft.cross_entropy(hidden @ weight.T, labels, backend="rust")
 
 
+def test_values_kept_with_the_other_sign_are_not_handed_to_rust() -> None:
+    hidden, weight, labels = layer(LARGE)
+    logits = torch._neg_view(hidden @ weight.T)
+    assert logits.is_neg()
+    found = fastft.cross_entropy(logits, labels)
+    assert found.isclose(F.cross_entropy(-(hidden @ weight.T), labels))
+    with pytest.raises(fastft.ConfigurationError, match="backend"):
+        fastft.cross_entropy(logits, labels, backend="rust")
+
+
 def test_a_wrong_label_is_named_under_another_default_device() -> None:
     with torch.device("meta"), pytest.raises(fastft.LabelError, match=r"labels\[1\]"):
         fastft.cross_entropy(

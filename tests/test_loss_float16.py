@@ -65,6 +65,24 @@ def test_weights_beyond_float16(backend: str, function: str) -> None:
         assert relative(one.grad.cpu(), other.grad) < 4 * COARSE
 
 
+@pytest.mark.parametrize("inplace", [False, True])
+@pytest.mark.parametrize("backend", PLACES)
+def test_a_class_that_never_occurs_decides_nothing(backend: str, inplace: bool) -> None:
+    """Its weight may be infinite, as by inverse frequency, and is then the largest of all."""
+    logits = torch.randn(20, 9, generator=torch.Generator().manual_seed(7)).half()
+    leaf = logits.to(PLACES[backend]).requires_grad_()
+    labels = torch.arange(20) % 8 + 1
+    weights = torch.ones(9)
+    weights[0] = float("inf")
+    options = {"class_weight": weights.to(leaf.device), "backend": backend, "inplace": inplace}
+    loss = fastft.cross_entropy(leaf * 1, labels.to(leaf.device), **options)
+    exact = logits.double().requires_grad_()
+    right = F.cross_entropy(exact, labels)
+    assert relative(loss.detach().cpu(), right.detach()) < 1e-5
+    (found,) = torch.autograd.grad(loss, leaf)
+    assert relative(found.cpu(), torch.autograd.grad(right, exact)[0]) < COARSE
+
+
 @pytest.mark.parametrize("reduction", ["mean", "none"])
 @pytest.mark.parametrize("backend", PLACES)
 def test_a_bias_alone_gets_its_gradient(backend: str, reduction: str) -> None:
