@@ -118,18 +118,23 @@ def test_labels_of_a_batch_of_problems_are_not_looked_at() -> None:
     assert relative(found, right) < 1e-6
 
 
-def test_small_problems_under_transforms() -> None:
-    case = problem(9, 4, 11)
+@pytest.mark.parametrize("way", WAYS)
+def test_small_problems_under_transforms(way: str) -> None:
+    case = problem(9, 4, 11, dtype=torch.float32)
 
-    def loss(hidden: torch.Tensor) -> Any:
-        return fastft.linear_cross_entropy(hidden, case.weight, case.labels)
+    def ours(weight: torch.Tensor, **options: Any) -> Any:
+        return fastft.linear_cross_entropy(case.hidden, weight, case.labels, **options)
 
-    many = torch.stack([case.hidden, case.hidden.cos()])
-    right = torch.stack([F.cross_entropy(F.linear(one, case.weight), case.labels) for one in many])
-    assert torch.allclose(vmap(loss)(many), right)
-    assert torch.allclose(vmap(lambda x: fastft.cross_entropy(x, case.labels))(
-        F.linear(many, case.weight)
-    ), right)  # fmt: skip
+    def of_logits(weight: torch.Tensor, **options: Any) -> Any:
+        return fastft.cross_entropy(F.linear(case.hidden, weight), case.labels, **options)
+
+    def exact(weight: torch.Tensor, **options: Any) -> Any:
+        return F.cross_entropy(F.linear(case.hidden, weight), case.labels, **options)
+
+    right = WAYS[way](exact, case.weight)
+    for found in (WAYS[way](ours, case.weight), WAYS[way](of_logits, case.weight)):
+        assert found.shape == right.shape
+        assert relative(found, right) < 3e-6
 
 
 def test_parameters_from_outside_get_their_gradient() -> None:

@@ -100,15 +100,15 @@ def _where(dtype: torch.dtype, *tensors: torch.Tensor | None) -> str:
 def small_mean(logits: torch.Tensor, labels: torch.Tensor, ignore_index: int) -> Any:
     """The mean by torch alone; None where it is NaN or torch refuses, which others look into.
 
-    Labels (N,) only: torch takes others too, which mean something else.
+    For logits (N, V) or labels (N,): torch takes others too, which mean something else.
     """
     try:
-        if labels.dtype != torch.int64 or labels.dim() != 1:
+        if labels.dtype is not torch.int64:
             return None
         loss = F.cross_entropy(logits, labels, ignore_index=ignore_index)
+        return None if math.isnan(loss.item()) else loss
     except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):
         return None
-    return None if math.isnan(loss.item()) else loss
 
 
 def finished(
