@@ -71,11 +71,15 @@ def loss_of(logits: torch.Tensor, **options: Any) -> torch.Tensor:
     return F.cross_entropy(flat, labels, **options)
 
 
+MASK = torch.arange(ROWS * (WIDTH - 1)).view(ROWS, WIDTH - 1) % 3 != 1
+
 CHAINS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "shift": lambda x: x[..., :-1, :].contiguous(),
     "shift one": lambda x: x[:, 1:],
     "one row": lambda x: x[0],
     "rows by mask": lambda x: x[torch.arange(ROWS * WIDTH).view(ROWS, WIDTH) % 2 == 0],
+    "shifted rows by mask, in order": lambda x: x[:, 1:][MASK].contiguous().view(1, -1, VOCABULARY),
+    "columns by mask": lambda x: x[:, 1:][:, MASK[0]].contiguous().view(-1, VOCABULARY),
     "rows by number": lambda x: x[torch.tensor([2, 0, 2])],
     "pairs by number": lambda x: x[torch.tensor([2, 0]), torch.tensor([1, 1])],
     "new axis": lambda x: x[:, None],

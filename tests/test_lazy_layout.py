@@ -98,6 +98,7 @@ VIEWS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "first rows": lambda x: x[1:].view(-1, VOCABULARY),
     "one row": lambda x: x[1].view(-1, VOCABULARY),
     "mask": lambda x: x[MASK].view(-1, VOCABULARY),
+    "shifted rows by mask": lambda x: x[:, 1:][MASK[:, 1:]].view(-1, VOCABULARY),
     "numbers": lambda x: x[:, torch.tensor([2, 0])].view(-1, VOCABULARY),
     "contiguous": lambda x: x[:, 1:].contiguous().view(-1, VOCABULARY),
     "transposed": lambda x: x.transpose(0, 1).contiguous().view(-1, VOCABULARY),

@@ -33,21 +33,39 @@ LAYOUT = frozenset((torch.Tensor.stride, torch.Tensor.is_contiguous, torch.Tenso
 """What depends on how the values lie in memory."""
 
 
-def layout_after(before: torch.Tensor | None, op: Op, shape: torch.Size) -> torch.Tensor | None:
-    """Gives a tensor of `shape`, without memory, that lies as what `op` makes of `before` would.
+def layout_after(
+    before: torch.Tensor | None, ops: tuple[Op, ...], shape: torch.Size
+) -> torch.Tensor | None:
+    """Gives a tensor of `shape`, without memory, that lies as the last of `ops` makes it.
+
+    Args:
+        before: What lies as the values before that do; None where nobody knows.
+        ops: What was done since the head.
+        shape: The shape afterwards.
 
     Returns:
         A tensor on the meta device; None where the operation does not say how its result lies.
     """
+    func, args, kwargs = ops[-1]
     if before is None:
-        return None
-    func, args, kwargs = op
-    if func is torch.Tensor.__getitem__ and (axes := _tensor_axes(args[0])):
-        # A copy, unless all are single numbers; how many rows a mask leaves, `shape` knows.
-        return before.new_empty(shape) if before.is_contiguous() and max(axes) else None
+        # A copy whose axes lie in an order that depends on what it was taken of is put in order.
+        is_put_in_order = func is torch.Tensor.contiguous and _is_copy(ops[-2:-1])
+        return torch.empty(shape, device="meta") if is_put_in_order else None
+    if func is torch.Tensor.__getitem__ and _tensor_axes(args[0]):
+        # How many rows a mask leaves, `shape` knows.
+        is_copy = before.is_contiguous() and _is_copy(ops[-1:])
+        return before.new_empty(shape) if is_copy else None
     moved = [one.to("meta") if isinstance(one, torch.Tensor) else one for one in args]
     layout: torch.Tensor = func(before, *moved, **kwargs)
     return layout
+
+
+def _is_copy(ops: tuple[Op, ...]) -> bool:
+    """Whether an operation takes elements by tensors; single numbers would give a view."""
+    return any(
+        func is torch.Tensor.__getitem__ and max(_tensor_axes(args[0]), default=0)
+        for func, args, _ in ops
+    )
 
 
 def _tensor_axes(index: Any) -> list[int]:

@@ -179,6 +179,8 @@ def _reshape(func: Any, logits: LazyLogits, *sizes: Any, **kwargs: Any) -> Any:
 def _is_view(logits: LazyLogits, shape: tuple[int, ...]) -> bool:
     """Whether the true logits would have a view of this shape; torch says why they have not."""
     layout = logits.without_memory()
+    if layout is None and leading_axes.reshaped(logits.shape, shape) == logits.shape[:-1]:
+        return True  # that shape they have
     try:
         return layout is not None and layout.view(shape) is not None
     except RuntimeError:

@@ -150,7 +150,7 @@ class LazyTensor(torch.Tensor):
             return None
         if self.parent is None:
             return torch.empty(self.shape, dtype=self.dtype, device="meta")
-        return layout_after(self.parent.without_memory(), self.ops[-1], self.shape)
+        return layout_after(self.parent.without_memory(), self.ops, self.shape)
 
     def made(self) -> torch.Tensor:
         """Gives the true tensor, with the graph that it would have had."""
