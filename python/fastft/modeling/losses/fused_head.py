@@ -11,7 +11,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from fastft.modeling.losses import lazy_log_probs  # noqa: F401  # adds log_softmax to lazy logits
+from fastft.modeling.losses import (  # What they add to lazy logits is used.
+    lazy_class_axis,  # noqa: F401
+    lazy_log_probs,  # noqa: F401
+)
 from fastft.modeling.losses.head_record import HeadRecord
 from fastft.modeling.losses.lazy_logits import LazyLogits
 from fastft.modeling.losses.lazy_source import Source
