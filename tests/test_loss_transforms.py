@@ -1,4 +1,4 @@
-"""Losses under torch.func, torch.autograd.functional and forward mode: right, or a clear error.
+"""Losses under torch.func, forward mode and traces: right, or a clear error.
 
 The problems are large enough for the kernels; what a transform cannot see goes the plain way.
 """
@@ -13,6 +13,7 @@ import torch.autograd.forward_ad as forward_ad
 import torch.autograd.functional as functional
 import torch.nn.functional as F
 from torch.func import functional_call, grad, jacrev, jvp, vmap
+from torch.fx.experimental.proxy_tensor import make_fx
 
 import fastft
 from fastft.modeling.losses.settings import SMALL
@@ -135,6 +136,46 @@ def test_small_problems_under_transforms(way: str) -> None:
     for found in (WAYS[way](ours, case.weight), WAYS[way](of_logits, case.weight)):
         assert found.shape == right.shape
         assert relative(found, right) < 3e-6
+
+
+def _traced(way: str, function: Any, values: tuple[torch.Tensor, ...]) -> Any:
+    if way == "torch.jit.trace":
+        return torch.jit.trace(function, values, check_trace=False)
+    return make_fx(function, tracing_mode=way)(*values)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.trace:FutureWarning")
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+@pytest.mark.parametrize("way", ["real", "fake", "symbolic", "torch.jit.trace"])
+@pytest.mark.parametrize("size", [(9, 4, 11), (700, 4, 500)])
+def test_a_trace_is_right_for_other_values(way: str, size: tuple[int, int, int]) -> None:
+    case = problem(*size, dtype=torch.float32)
+    assert (case.labels == -100).any()
+
+    def of_layer(hidden: torch.Tensor, weight: torch.Tensor, labels: torch.Tensor) -> Any:
+        return fastft.linear_cross_entropy(hidden, weight, labels)
+
+    def of_logits(hidden: torch.Tensor, weight: torch.Tensor, labels: torch.Tensor) -> Any:
+        return fastft.cross_entropy(F.linear(hidden, weight), labels)
+
+    others = (case.hidden.cos(), case.weight.sin(), case.labels.flip(0))
+    right = F.cross_entropy(F.linear(*others[:2]), others[2])
+    for function in (of_layer, of_logits):
+        run = _traced(way, function, (case.hidden, case.weight, case.labels))
+        assert relative(run(*others), right) < 3e-6
+
+
+def test_a_trace_holds_the_gradient_too() -> None:
+    def slope_of(function: Any) -> Callable[[torch.Tensor], torch.Tensor]:
+        def slope(weight: torch.Tensor) -> torch.Tensor:
+            weight = weight.detach().requires_grad_()
+            return torch.autograd.grad(function(weight), weight)[0]
+
+        return slope
+
+    other = CASE.weight.cos()
+    found = make_fx(slope_of(linear))(CASE.weight)(other)
+    assert relative(found, slope_of(right_linear)(other)) < 3e-6
 
 
 def test_parameters_from_outside_get_their_gradient() -> None:

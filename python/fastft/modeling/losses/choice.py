@@ -93,7 +93,7 @@ def _where(dtype: torch.dtype, *tensors: torch.Tensor | None) -> str:
     kinds = {type(one).__name__ for one in given if type(one) not in PLAIN}
     kinds |= {str(one.layout) for one in given if one.layout != torch.strided}
     places = ", ".join([*sorted({one.device.type for one in given}), *sorted(kinds)])
-    more = " under torch.func or forward-mode differentiation" if is_transformed() else ""
+    more = " under torch.func, forward-mode differentiation or a trace" if is_transformed() else ""
     return f"{dtype} on {places}{more}"
 
 

@@ -19,7 +19,7 @@ from fastft.modeling.losses.head_record import HeadRecord
 from fastft.modeling.losses.lazy_logits import LazyLogits
 from fastft.modeling.losses.lazy_source import Source
 from fastft.modeling.losses.supervised import wants_loss_alone
-from fastft.modeling.losses.targets import PLAIN
+from fastft.modeling.losses.targets import PLAIN, is_traced
 
 _FLOATS = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -78,7 +78,7 @@ class FusedHead(nn.Linear):
 
     def _why_plain(self, hidden: torch.Tensor) -> str | None:
         """Says why this call gives plain logits; None when it gives lazy ones."""
-        if torch._C._get_tracing_state() is not None or torch._C._are_functorch_transforms_active():
+        if is_traced() or torch._C._are_functorch_transforms_active():
             return "a trace or a transform of torch.func"
         if torch.autograd.forward_ad._current_level >= 0:
             return "forward-mode differentiation"

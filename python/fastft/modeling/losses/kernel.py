@@ -8,7 +8,7 @@ import torch
 
 from fastft import _fastft
 from fastft.modeling.losses.reference import Rows
-from fastft.modeling.losses.targets import PLAIN
+from fastft.modeling.losses.targets import PLAIN, is_traced
 
 if TYPE_CHECKING:
     from fastft.modeling.losses.settings import Settings
@@ -23,13 +23,13 @@ HALF = (torch.bfloat16, torch.float16)
 
 
 def is_transformed() -> bool:
-    """Whether torch.func or forward-mode differentiation is at work.
+    """Whether torch.func, forward-mode differentiation or a trace is at work.
 
     They have to see each operation: what a kernel computes has no tangent and no batch for them.
     """
     level: int = torch.autograd.forward_ad._current_level
     active: bool = torch._C._are_functorch_transforms_active()
-    return active or level >= 0
+    return active or level >= 0 or is_traced()
 
 
 def is_batched(gradient: torch.Tensor) -> bool:

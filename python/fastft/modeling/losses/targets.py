@@ -134,9 +134,18 @@ def targets_of(
 
 def may_look(*tensors: torch.Tensor | None) -> bool:
     """Whether the values are here, now; a transform of torch.func may hold many of them."""
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or is_traced():
         return False
     return all(one is None or _is_here(one) for one in tensors)
+
+
+def is_traced() -> bool:
+    """Whether operations are written down to run again, on other values.
+
+    `torch.jit.trace` and `make_fx` do so, and take what no operation of torch gave for a constant.
+    """
+    proxy = torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.PROXY)
+    return proxy is not None or torch._C._get_tracing_state() is not None
 
 
 def _is_here(tensor: torch.Tensor) -> bool:
