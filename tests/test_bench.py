@@ -11,7 +11,7 @@ from itertools import count
 import pytest
 
 from fastft import _fastft
-from fastft.bench import command, runner
+from fastft.bench import command, machine, runner
 from fastft.bench.compare import compare
 from fastft.bench.data import Data
 from fastft.bench.figures import Spread, ratio, reaches, short, slope
@@ -510,3 +510,15 @@ def test_the_page_holds_plots_and_loads_nothing(tmp_path):
     assert "<b>" not in text
     assert not [word for word in ("src=", "href=", "<script", "@import") if word in text]
     assert (tmp_path / "run.md").read_text() == report(results.as_json())
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [
+        ("some/bin/fastft", "fastft bench loss"),
+        ("some/fastft/__main__.py", "python -m fastft bench loss"),
+    ],
+)
+def test_a_result_says_how_it_was_made(script: str, expected: str, monkeypatch):
+    monkeypatch.setattr("sys.argv", [script, "bench", "loss"])
+    assert machine.command() == expected

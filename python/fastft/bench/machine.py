@@ -119,5 +119,10 @@ def commit() -> str | None:
 
 
 def command() -> str:
-    """The words of this call, without the folders of interpreter and script."""
-    return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    """The words of this call, without the folders of interpreter and script.
+
+    A package that runs as a module is there as its `__main__.py`.
+    """
+    script = Path(sys.argv[0])
+    name = f"python -m {script.parent.name}" if script.name == "__main__.py" else script.name
+    return " ".join([name, *sys.argv[1:]])
