@@ -148,6 +148,24 @@ def test_infinite_and_undefined_logits_are_as_in_torch(way: str) -> None:
     assert float(found[0, 3]) == 0
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
+@pytest.mark.parametrize("softcap", [None, 30.0])
+@pytest.mark.parametrize("backend", ["rust", "torch"])
+def test_log_sum_exp_of_infinite_logits(
+    backend: str, softcap: float | None, dtype: torch.dtype
+) -> None:
+    logits = logits_and_labels(6, 40)[0].to(dtype)
+    infinity = float("inf")
+    logits[0, 3], logits[1, :2], logits[2] = infinity, infinity, -infinity
+    logits[3, 4], logits[3, 5], logits[4, 6] = infinity, float("nan"), -infinity
+    _, stats = fastft.cross_entropy(
+        logits, torch.zeros(6).long(), softcap=softcap, backend=backend, return_stats=True
+    )
+    shaped = logits.double() if softcap is None else softcap * (logits.double() / softcap).tanh()
+    right = shaped.logsumexp(-1).float()
+    assert torch.allclose(stats.lse, right, rtol=1e-6, equal_nan=True)
+
+
 @pytest.mark.parametrize("shift", [False, True])
 @pytest.mark.parametrize("backend", ["rust", "torch"])
 def test_sequences(shift: bool, backend: str) -> None:

@@ -87,6 +87,9 @@ pub struct Outcome {
 pub(super) struct Sums {
     /// The maximum.
     pub(super) max: f64,
+    /// Whether the maximum is infinite and no logit NaN: then it is the log-sum-exp too, which the
+    /// exponentials do not tell.
+    pub(super) is_infinite: bool,
     /// `d` at the label.
     pub(super) label: f64,
     /// `sum exp(d)` without the label: beside a label of 1 what is small would be lost.
@@ -103,7 +106,16 @@ impl Sums {
         self.others + self.label.exp()
     }
 
-    /// Its logarithm.
+    /// The logarithm of the sum of the exponentials of the logits themselves.
+    pub(super) fn lse(&self) -> f64 {
+        if self.is_infinite {
+            self.max
+        } else {
+            self.max + self.log()
+        }
+    }
+
+    /// The logarithm of [`Sums::exp`].
     pub(super) fn log(&self) -> f64 {
         if self.label == 0.0 {
             self.others.ln_1p()
@@ -167,8 +179,7 @@ impl Target {
         sums: &Sums,
         is_correct: bool,
     ) -> (Outcome, Slopes) {
-        let log_sum = sums.log();
-        let lse = sums.max + log_sum;
+        let (log_sum, lse) = (sums.log(), sums.lse());
         let hard = (1.0 - options.label_smoothing) * self.class_weight;
         let mut loss = hard * (log_sum - sums.label);
         let mut softmax = hard;

@@ -69,6 +69,7 @@ fn sums(options: &Options<'_>, shaped: &[f64], label: usize) -> Sums {
     let max = shaped.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let mut sums = Sums {
         max,
+        is_infinite: max.is_infinite() && !shaped.iter().any(|logit| logit.is_nan()),
         label: shaped.get(label).copied().unwrap_or(f64::NAN) - max,
         ..Sums::default()
     };

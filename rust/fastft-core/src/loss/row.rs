@@ -155,6 +155,7 @@ fn measure_beside<F: Format, L: Lanes>(
         .map_or(f32::NAN, |&bits| F::widen_one(bits));
     let sums = Sums {
         max: f64::from(max),
+        is_infinite: max.is_infinite() && !row.iter().any(|&bits| F::widen_one(bits).is_nan()),
         label: f64::from(value) - f64::from(max),
         others: widened_exponentials::<F, L>(lanes, row, work, max, target.label, ahead),
         exp_times: 0.0,
@@ -175,6 +176,7 @@ fn measure<T, L: Lanes>(
     let options = call.options;
     let max = shape_in_place(lanes, work, call.shape);
     let value = work.get(target.label).copied().unwrap_or(f32::NAN);
+    let is_infinite = max.is_infinite() && !work.iter().any(|value| value.is_nan());
     let is_correct = options.statistics && is_first_largest(work, max, target.label);
     let (exp_times, weighted) = if options.statistics || call.smoothing() {
         further_sums(lanes, work, max, call.weights)
@@ -187,6 +189,7 @@ fn measure<T, L: Lanes>(
     }
     let sums = Sums {
         max: f64::from(max),
+        is_infinite,
         label: f64::from(value) - f64::from(max),
         others: exponentials(lanes, work, max, call.shape.softcap.is_none(), ahead),
         exp_times,

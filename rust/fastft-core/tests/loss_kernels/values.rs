@@ -44,6 +44,8 @@ fn infinite_and_undefined_logits_are_as_in_float64() {
                             || (found.loss - exact.loss).abs() <= 1e-6 * exact.loss.abs()
                             || found.loss == exact.loss;
                         assert!(same, "{found:?} for {exact:?}");
+                        assert_eq!(found.lse.is_nan(), exact.lse.is_nan());
+                        assert_eq!(found.lse.is_infinite(), exact.lse.is_infinite());
                         assert_eq!(found.is_correct, exact.is_correct);
                     }
                     for row in 0..3 {
@@ -66,6 +68,7 @@ fn rows_of_minus_infinity_alone_are_undefined() {
         let rows = vec![Row::InPlace(row.as_mut_slice())];
         let outcome = cross_entropy::<F32>(rows, &[3], &Options::default(), level, None).unwrap();
         assert!(outcome[0].loss.is_nan());
+        assert_eq!(outcome[0].lse, f64::NEG_INFINITY);
         row.fill(f32::NEG_INFINITY);
     }
 }
