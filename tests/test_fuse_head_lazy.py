@@ -318,6 +318,37 @@ def test_values_made_without_gradients_do_not_lose_them() -> None:
     torch.testing.assert_close(found[1], found[0])
 
 
+WITHOUT: dict[str, tuple[Callable[[torch.Tensor], torch.Tensor], Callable[..., torch.Tensor]]] = {
+    "gather": (lambda x: x.log_softmax(-1), lambda p: p.gather(-1, PLACES)[..., 0]),
+    "sum": (lambda x: -x.log_softmax(-1), lambda p: p.sum(-1)),
+    "nll_loss": (
+        lambda x: x.view(-1, VOCABULARY).log_softmax(-1),
+        lambda p: F.nll_loss(p, PLACES.flatten(), reduction="none").view(ROWS, WIDTH),
+    ),
+    "classes moved": (
+        lambda x: x.transpose(1, 2),
+        lambda x: F.cross_entropy(x, PLACES[..., 0], reduction="none"),
+    ),
+}
+PLACES = torch.arange(ROWS * WIDTH).view(ROWS, WIDTH, 1) % VOCABULARY
+
+
+@pytest.mark.parametrize("name", WITHOUT)
+@pytest.mark.parametrize("without", [torch.no_grad, torch.inference_mode])
+def test_what_was_made_without_gradients_is_a_constant(name: str, without: Any) -> None:
+    """The old policy of PPO, whose ratio to the new one is 1 and has a gradient all the same."""
+    make, losses = WITHOUT[name]
+
+    def run(x: torch.Tensor) -> torch.Tensor:
+        with without():
+            old = make(x)
+        return (losses(make(x)) - losses(old).clone()).exp().mean()
+
+    expected, found, _ = both(run)
+    assert_same(expected, found)
+    assert expected[1][0].abs().sum() > 0.01
+
+
 def test_a_view_made_without_gradients_gives_none() -> None:
     _, fused = heads()
     logits = fused(hidden())

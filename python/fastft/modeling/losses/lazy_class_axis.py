@@ -79,8 +79,8 @@ def _cross_entropy(lazy: LazyClassAxis, target: Any, *args: Any, **kwargs: Any) 
     fits = type(target) is torch.Tensor and target.shape == lazy.logits.shape[:-1]
     if not fits or not lazy.numel():
         return NotImplemented
-    flat = lazy.logits.reshape(-1, lazy.logits.shape[-1])
-    loss = LazyLogits.handlers[F.cross_entropy](flat, target.reshape(-1), *args, **kwargs)
+    rows = lazy.logits.rows_for(lazy)
+    loss = LazyLogits.handlers[F.cross_entropy](rows, target.reshape(-1), *args, **kwargs)
     return loss if loss is NotImplemented or not loss.dim() else loss.reshape(target.shape)
 
 

@@ -36,8 +36,8 @@ class LazyLogProbs(LazyTensor):
 
     def row_losses(self, labels: torch.Tensor, **options: Any) -> Any:
         """Gives what each row loses, fp32, in the shape of `labels`: (...)."""
-        flat = cast("LazyLogits", self.logits.reshape(-1, self.logits.shape[-1]))
-        loss = fused_cross_entropy(flat, labels.reshape(-1), reduction="none", **options)
+        rows = self.logits.rows_for(self)
+        loss = fused_cross_entropy(rows, labels.reshape(-1), reduction="none", **options)
         return NotImplemented if loss is NotImplemented else loss.reshape(labels.shape)
 
 
@@ -110,7 +110,7 @@ def _nll_loss(
     if log_probs.dim() != 2 or target.shape != log_probs.shape[:-1]:
         return NotImplemented
     return fused_cross_entropy(
-        log_probs.logits,
+        log_probs.logits.rows_for(log_probs),
         target,
         ignore_index=ignore_index,
         class_weight=weight,

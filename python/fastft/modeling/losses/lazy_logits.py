@@ -66,6 +66,11 @@ class LazyLogits(LazyTensor):
         lazy.hidden, lazy.chain = hidden, self.chain if chain is None else chain
         return cast("LazyLogits", lazy)
 
+    def rows_for(self, other: LazyTensor) -> LazyLogits:
+        """Gives (N, V) for the loss of what was made of these, without a graph if that has none."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and other.requires_grad):
+            return cast("LazyLogits", self.reshape(-1, self.shape[-1]))
+
 
 def fused_cross_entropy(
     logits: LazyLogits, labels: torch.Tensor, *, ignore_index: int = -100, **options: Any
