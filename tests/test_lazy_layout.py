@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import random
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -140,6 +142,10 @@ def test_what_looks_at_values_makes_them(name: str) -> None:
     assert sum(head.record.materialised.values()) == 1
 
 
+def _entropy(x: torch.Tensor) -> torch.Tensor:
+    return -(x.softmax(-1) * x.log_softmax(-1)).sum(-1).square().mean()
+
+
 def _two_heads(head: Any, states: torch.Tensor, again: Callable[..., Any]) -> torch.Tensor:
     loss, logits = again(lambda s: (loss_of(head(s.tanh())), head(s)), states)
     total: torch.Tensor = loss + logits.square().mean()
@@ -174,6 +180,15 @@ CHECKPOINTS: dict[str, Any] = {
     "one in another": lambda head, s, again: again(
         lambda s: loss_of(again(head, s.tanh())), s.sin()
     ),
+    "looked at inside": lambda head, s, again: again(_entropy, head(s.tanh())),
+    "scaled, looked at inside": lambda head, s, again: again(_entropy, head(s.tanh()) * 2),
+    "scaled inside, looked at": lambda head, s, again: again(lambda x: _entropy(x.tanh()), head(s)),
+    "columns looked at inside": lambda head, s, again: again(
+        lambda x: _entropy(x.transpose(1, 2) / 0.7), head(s)
+    ),
+    "probabilities inside": lambda head, s, again: again(
+        lambda p: (p.exp() * p).sum(), head(s).log_softmax(-1)
+    ),
     "two calls of the head": _two_heads,
     "loss and logits": _loss_and_logits,
     "looked at": _looked_at,
@@ -201,3 +216,25 @@ def test_checkpoints_of_activations(name: str, use_reentrant: bool) -> None:
     assert record.fused + sum(record.materialised.values()) > 0
     if not use_reentrant and name in ("logits", "scaled logits", "loss", "one in another"):
         assert record.fused and not record.materialised
+
+
+def test_a_checkpoint_whose_logits_cannot_be_made_again_is_the_error_of_torch() -> None:
+    for head in heads():
+        states = hidden() * 1
+        loss = checkpoint(_entropy, head(states), use_reentrant=False)
+        with torch.no_grad():
+            states.mul_(2)
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            loss.backward()
+
+
+def test_values_made_in_a_checkpoint_are_freed() -> None:
+    head = heads()[1]
+    logits = head(hidden()).tanh()
+    checkpoint(_entropy, logits, use_reentrant=False)
+    made = weakref.ref(logits._made)
+    gc.disable()
+    del logits
+    is_freed = made() is None
+    gc.enable()
+    assert is_freed

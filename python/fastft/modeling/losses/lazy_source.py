@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from fastft.errors import ConfigurationError
+from fastft.modeling.losses.lazy_saving import is_watched
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +38,7 @@ class Source:
         options: Arguments of every fused call.
         record: Where the head counts.
         was_fused: Whether a loss ran on these logits without making them.
+        was_watched: Whether hooks saw what autograd kept when the head ran.
     """
 
     hidden: torch.Tensor
@@ -50,6 +52,7 @@ class Source:
     def __post_init__(self) -> None:
         self._versions = self._current_versions()
         self._sample = _sample(self.weight)
+        self.was_watched = is_watched()
 
     @classmethod
     def of(

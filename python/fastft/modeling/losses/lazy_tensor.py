@@ -20,6 +20,7 @@ import torch.nn.functional as F
 
 from fastft.errors import ConfigurationError
 from fastft.modeling.losses.lazy_layout import LAYOUT, METADATA, layout_after, share_memory
+from fastft.modeling.losses.lazy_saving import is_watched, kept_unwatched
 from fastft.modeling.losses.lazy_source import fits, replay
 
 if TYPE_CHECKING:
@@ -93,6 +94,8 @@ class LazyTensor(torch.Tensor):
     _is_attached: bool
     """Whether the values stand behind a function of somebody else."""
     _hooks: list[Any]
+    _was_watched: bool
+    """Whether hooks saw what autograd kept when the values would have been made."""
 
     handlers: ClassVar[dict[Any, Callable[..., Any]]] = {}
     """Operations that are recorded; a handler gives NotImplemented where it cannot."""
@@ -118,13 +121,14 @@ class LazyTensor(torch.Tensor):
         needs_grad = any(one is not None and one.requires_grad for one in before)
         ops = () if parent is None or op is None else (*parent.ops, op)
         added = added if parent is None else (*parent.added, *added)
-        lazy = (
-            _LazyNode.apply(wrapper, source, ops, *source.tensors, *added)
-            if needs_grad and torch.is_grad_enabled()
-            else wrapper()
-        )
+        if needs_grad and torch.is_grad_enabled():
+            with kept_unwatched(unless=source.was_watched):
+                lazy = _LazyNode.apply(wrapper, source, ops, *source.tensors, *added)
+        else:
+            lazy = wrapper()
         lazy.source, lazy.ops, lazy.parent, lazy.added = source, ops, parent, added
         lazy._made, lazy._hooks, lazy._unchanged, lazy._is_attached = None, [], 0, False
+        lazy._was_watched = is_watched()
         return lazy
 
     @property
@@ -160,6 +164,7 @@ class LazyTensor(torch.Tensor):
                 torch.inference_mode(False),
                 torch.set_grad_enabled(self.requires_grad),
                 self.source.in_mode(),
+                kept_unwatched(unless=self._was_watched),
             ):
                 self._is_attached = self.is_foreign
                 self._made = (
