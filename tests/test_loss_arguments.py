@@ -34,6 +34,9 @@ def layer(num_rows: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         ("labels", {"labels": lambda given: F.one_hot(given, 200).float()}),
         ("labels", {"labels": lambda given: given.to(torch.uint8)}),
         ("labels", {"labels": lambda given: given.tolist()}),
+        ("labels", {"labels": None}),
+        ("labels", {"labels": lambda given: given.to("meta")}),
+        ("labels", {"hidden": torch.zeros(4)}),
         ("hidden", {"hidden": np.zeros((3, 4))}),
         ("hidden and weight", {"weight": torch.zeros(200)}),
         ("hidden and weight", {"weight": torch.zeros((), dtype=torch.float32)}),
@@ -49,6 +52,7 @@ def layer(num_rows: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         ("ignore_index", {"ignore_index": -100.0}),
         ("ignore_index", {"ignore_index": 2**63}),
         ("ignore_index", {"ignore_index": True}),
+        ("ignore_index", {"ignore_index": torch.tensor(3)}),
         ("denominator", {"denominator": -1}),
         ("denominator", {"denominator": float("nan")}),
         ("denominator", {"denominator": "3"}),
@@ -86,6 +90,12 @@ def test_wrong_arguments_are_named_whatever_the_size(
 def test_logits_have_to_be_a_tensor(logits: Any) -> None:
     with pytest.raises(fastft.ConfigurationError, match="logits"):
         fastft.cross_entropy(logits, torch.tensor([0]))
+
+
+@pytest.mark.parametrize("labels", [None, torch.zeros(3, dtype=torch.int64, device="meta")])
+def test_labels_are_a_tensor_beside_the_logits(labels: Any) -> None:
+    with pytest.raises(fastft.ConfigurationError, match="labels cannot be used"):
+        fastft.cross_entropy(torch.zeros(3, 5), labels)
 
 
 def test_weights_may_require_grad_where_nobody_asks_for_it() -> None:

@@ -163,6 +163,42 @@ def test_a_trace_is_right_for_other_values(way: str, size: tuple[int, int, int])
     for function in (of_layer, of_logits):
         run = _traced(way, function, (case.hidden, case.weight, case.labels))
         assert relative(run(*others), right) < 3e-6
+        # No label counts, which no look at the values of the trace tells.
+        assert run(case.hidden, case.weight, torch.full_like(case.labels, -100)) == 0
+        if way in ("symbolic", "torch.jit.trace"):
+            fewer = (case.hidden[1:], case.weight, case.labels[1:])
+            assert relative(run(*fewer), function(*fewer)) < 3e-6
+
+
+class _Loss(torch.nn.Module):
+    def __init__(self, function: Any, options: dict[str, Any]) -> None:
+        super().__init__()
+        self.function, self.options = function, options
+
+    def forward(self, hidden: torch.Tensor, weight: torch.Tensor, labels: torch.Tensor) -> Any:
+        if self.function is fastft.cross_entropy:
+            return fastft.cross_entropy(F.linear(hidden, weight), labels, **self.options)
+        return self.function(hidden, weight, labels, **self.options)
+
+
+@pytest.mark.parametrize("function", [fastft.linear_cross_entropy, fastft.cross_entropy])
+@pytest.mark.parametrize(
+    "options", [{}, {"reduction": "none", "return_stats": True}, {"z_loss": 0.1, "softcap": 5.0}]
+)
+def test_an_export_is_right_for_another_number_of_rows(
+    function: Any, options: dict[str, Any]
+) -> None:
+    case = problem(9, 4, 11, dtype=torch.float32)
+    module, rows = _Loss(function, options), {0: torch.export.Dim("N", min=2, max=64)}
+    inputs = (case.hidden, case.weight, case.labels)
+    program = torch.export.export(module, inputs, dynamic_shapes=(rows, None, rows))
+    others = (case.hidden[2:].cos(), case.weight.sin(), case.labels[2:])
+    found, right = program.module()(*others), module(*others)
+    if "return_stats" in options:
+        (found, *stats), (right, *exact) = found, right
+        for one, other in zip(stats[0], exact[0], strict=True):
+            assert torch.allclose(one, other, rtol=1e-5)
+    assert torch.allclose(found, right, rtol=1e-5)
 
 
 def test_a_trace_holds_the_gradient_too() -> None:

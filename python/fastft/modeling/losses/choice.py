@@ -100,10 +100,10 @@ def _where(dtype: torch.dtype, *tensors: torch.Tensor | None) -> str:
 def small_mean(logits: torch.Tensor, labels: torch.Tensor, ignore_index: int) -> Any:
     """The mean by torch alone; None where it is NaN or torch refuses, which others look into.
 
-    For logits (N, V) or labels (N,): torch takes others too, which mean something else.
+    For logits (N, V): of others torch takes labels that mean something else.
     """
     try:
-        if labels.dtype is not torch.int64:
+        if labels.dtype is not torch.int64 or type(ignore_index) is not int:
             return None
         loss = F.cross_entropy(logits, labels, ignore_index=ignore_index)
         return None if math.isnan(loss.item()) else loss
@@ -202,7 +202,7 @@ def stats_of(rows: Rows, targets: Targets, ignore_index: int) -> Stats:
     """The statistics of rows, each with a label of `targets`."""
     counts = targets.labels != ignore_index
     # Where there were no rows at all nothing was looked at.
-    none = torch.zeros(len(counts), device=counts.device)
+    none = torch.zeros_like(counts, dtype=torch.float32)
     lse, entropy, is_correct = (none if one is None else one for one in rows[1:])
     return Stats(
         lse=targets.spread(lse.float()),

@@ -110,7 +110,11 @@ def cross_entropy(
     )
     _check_logits(logits, settings)
     targets = targets_of(
-        *(logits.shape[:-1], labels), settings=settings, shift=shift, token_weight=token_weight
+        *(logits.shape[:-1], labels),
+        device=logits.device,
+        settings=settings,
+        shift=shift,
+        token_weight=token_weight,
     )
     num_logits = SMALL if inplace else logits.numel()
     tensors = (logits, labels, class_weight, token_weight)

@@ -32,7 +32,7 @@ from fastft.modeling.losses.kernel import RowKernel
 from fastft.modeling.losses.peer_losses import PEERS, peer_loss
 from fastft.modeling.losses.reference import plain_linear
 from fastft.modeling.losses.settings import NUMBERS, SMALL, Settings, wrong
-from fastft.modeling.losses.targets import PLAIN, targets_of
+from fastft.modeling.losses.targets import PLAIN, is_traced, targets_of
 from fastft.modeling.losses.triton_rows import TritonKernel
 
 OPTIONS = ("chunk_tokens", "accum_dtype", "backend")
@@ -129,12 +129,14 @@ def linear_cross_entropy(
     _check_layer(hidden, weight, bias, settings)
     targets = targets_of(
         *(hidden.shape[:-1], labels),
+        device=hidden.device,
         settings=settings,
         shift=shift,
         index=index,
         token_weight=token_weight,
     )
-    rows = hidden.reshape(hidden.shape[:-1].numel(), hidden.shape[-1])
+    # Not by a number of rows: where that is open, as in torch.export, it would be closed.
+    rows = hidden.flatten(0, -2) if hidden.dim() > 1 else hidden.unsqueeze(0)
     num_classes = weight.shape[0]
     tensors = (hidden, weight, labels, bias, index, token_weight, class_weight)
     if runs_triton(backend, targets.labels.numel() * num_classes, hidden.dtype, *tensors):
@@ -178,20 +180,21 @@ def check_options(
 def _small(hidden: Any, weight: Any, bias: Any, labels: Any, ignore_index: int) -> Any:
     """The mean by torch alone; None where it is not small, or others have to look into it.
 
-    A head of two classes takes 0.2 ms, forward and backward, so each look counts here. Those of
-    torch.func are not asked for: torch's own operations serve them, and where they hold many values
-    at once torch refuses to tell one.
+    A head of two classes takes 0.2 ms, forward and backward, so each look counts here.
+    Transforms of torch.func are not asked for: torch's own operations serve them, and where they
+    hold many values at once torch refuses to tell one.
     """
     try:
-        (num_labels,) = labels.shape
+        num_rows, _ = hidden.shape
         num_classes = weight.shape[0]
         if (
-            num_labels * num_classes >= SMALL
+            num_rows * num_classes >= SMALL
             or type(hidden) not in PLAIN
             or type(weight) not in PLAIN
             or hidden.dtype is not torch.float32
             or not (hidden.is_cpu and weight.is_cpu)
             or not (bias is None or bias.shape == (num_classes,))
+            or is_traced()
         ):
             return None
         logits = F.linear(hidden, weight, bias)

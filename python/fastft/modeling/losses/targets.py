@@ -95,22 +95,25 @@ def targets_of(
     rows_shape: torch.Size,
     labels: torch.Tensor,
     *,
+    device: torch.device,
     settings: Settings,
     shift: bool = False,
     index: torch.Tensor | None = None,
     token_weight: torch.Tensor | None = None,
 ) -> Targets:
-    """Labels and weights beside rows of shape `rows_shape`, checked and flat.
+    """Labels and weights beside rows of shape `rows_shape` on `device`, checked and flat.
 
     Raises:
         ConfigurationError: Shapes or types do not fit.
     """
     for name, one in (("labels", labels), ("index", index)):
-        if one is not None and not isinstance(one, torch.Tensor):
+        if not isinstance(one, torch.Tensor) and not (one is None and name == "index"):
             raise wrong(name, type(one).__name__, "a tensor of int64 or int32")
     expected = rows_shape if index is None else index.shape
     if labels.dtype not in LABEL_TYPES:
         raise wrong("labels", f"the type {labels.dtype}", "int64 or int32")
+    if labels.device != device:
+        raise wrong("labels", f"labels on {labels.device}", f"labels on {device}, as the rows")
     if labels.shape != expected:
         raise wrong("labels", f"the shape {tuple(labels.shape)}", f"{tuple(expected)}")
     check_weight("token_weight", token_weight)
