@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+from torch._C import _get_dispatch_mode, _get_tracing_state
 
 from fastft.errors import LabelError
 from fastft.modeling.losses.settings import check_weight, wrong
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 PLAIN = (torch.Tensor, torch.nn.Parameter)
 """The classes whose values lie in their memory; others may be spread over ranks, or have none."""
 LABEL_TYPES = (torch.int64, torch.int32)
+_MAKE_FX = torch._C._TorchDispatchModeKey.PROXY
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +149,7 @@ def is_traced() -> bool:
 
     `torch.jit.trace` and `make_fx` do so, and take what no operation of torch gave for a constant.
     """
-    proxy = torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.PROXY)
-    return proxy is not None or torch._C._get_tracing_state() is not None
+    return _get_tracing_state() is not None or _get_dispatch_mode(_MAKE_FX) is not None
 
 
 def _is_here(tensor: torch.Tensor) -> bool:
