@@ -71,6 +71,7 @@ def loss_of(logits: torch.Tensor, **options: Any) -> torch.Tensor:
     return F.cross_entropy(flat, labels, **options)
 
 
+PLACES = torch.arange(ROWS * WIDTH).view(ROWS, WIDTH, 1) % VOCABULARY
 MASK = torch.arange(ROWS * (WIDTH - 1)).view(ROWS, WIDTH - 1) % 3 != 1
 
 CHAINS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
@@ -83,6 +84,11 @@ CHAINS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "rows by number": lambda x: x[torch.tensor([2, 0, 2])],
     "pairs by number": lambda x: x[torch.tensor([2, 0]), torch.tensor([1, 1])],
     "new axis": lambda x: x[:, None],
+    "unsqueeze": lambda x: x.unsqueeze(-2),
+    "squeeze": lambda x: torch.squeeze(x[:1], -3),
+    "squeeze of nothing": lambda x: x.squeeze(1),
+    "unbind": lambda x: x.unbind(0)[1],
+    "iterate": lambda x: list(x)[2],
     "whole": lambda x: x[...],
     "every second": lambda x: x[:, ::2, :],
     "flatten": lambda x: x.flatten(0, 1),
@@ -145,7 +151,9 @@ MATERIALISED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "double": lambda x: x.double(),
     "other shape": lambda x: x.reshape(ROWS, WIDTH * VOCABULARY),
     "numpy index": lambda x: x[[0, 1]],
-    "unbind": lambda x: x.unbind(0)[1],
+    "unbind of words": lambda x: x.unbind(1)[1],
+    "squeeze of all": lambda x: x[:1].squeeze(),
+    "an axis behind": lambda x: x.unsqueeze(-1).squeeze(-1),
 }
 
 
@@ -219,6 +227,31 @@ def test_the_label_smoother_of_transformers(shift: bool, items: Any) -> None:
     expected, found, head = both(run)
     assert_same(expected, found)
     assert head.record.fused == 2 and not head.record.materialised
+
+
+SEQUENCES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "rows": lambda p: p[:, 1:].gather(-1, PLACES[:, 1:]),
+    "rows by mask": lambda p: p[PLACES[..., 0] > 2].gather(-1, PLACES[PLACES[..., 0] > 2]),
+    "flat": lambda p: F.nll_loss(p.view(-1, VOCABULARY), PLACES.flatten(), reduction="none"),
+    "in order": lambda p: p[:, 1:].contiguous().view(-1, VOCABULARY).sum(-1),
+    "one sequence": lambda p: p[:1].squeeze(0).flatten(0, 0).gather(-1, PLACES[0]),
+    "mean": lambda p: p.mean(-1),
+    "mean kept": lambda p: -torch.mean(p, dim=-1, keepdim=True),
+    "smoothing by hand": lambda p: 0.9 * p.gather(-1, PLACES) + 0.1 * p.mean(-1, keepdim=True),
+}
+
+
+@pytest.mark.parametrize("name", SEQUENCES)
+@pytest.mark.parametrize("sign", [1, -1])
+def test_rows_and_means_of_log_probabilities_run_fused(name: str, sign: int) -> None:
+    def run(x: torch.Tensor) -> torch.Tensor:
+        log_probs = x.log_softmax(-1)
+        found = SEQUENCES[name](log_probs if sign > 0 or name == "flat" else -log_probs)
+        return (found * torch.linspace(-1, 2, found.numel()).view(found.shape)).sum()
+
+    expected, found, head = both(run)
+    assert_same(expected, found)
+    assert head.record.fused and not head.record.materialised
 
 
 def test_other_uses_of_log_probabilities() -> None:
@@ -330,7 +363,6 @@ WITHOUT: dict[str, tuple[Callable[[torch.Tensor], torch.Tensor], Callable[..., t
         lambda x: F.cross_entropy(x, PLACES[..., 0], reduction="none"),
     ),
 }
-PLACES = torch.arange(ROWS * WIDTH).view(ROWS, WIDTH, 1) % VOCABULARY
 
 
 @pytest.mark.parametrize("name", WITHOUT)

@@ -33,6 +33,12 @@ MOVES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "in order": lambda x: x.transpose(1, 2).contiguous(),
     "shifted": lambda x: x[:, 1:].permute(0, 2, 1),
     "scaled": lambda x: (x * 0.5).transpose(1, 2),
+    "swapdims": lambda x: torch.swapdims(x, 1, 2),
+    "moveaxis": lambda x: torch.moveaxis(x, -1, 1),
+    "mT": lambda x: x.mT,
+    "cast": lambda x: x.transpose(1, 2).float().to(torch.float32),
+    "scaled behind it": lambda x: 2 * (x.transpose(1, 2) / 4.0).clone(),
+    "capped behind it": lambda x: torch.tanh(x.transpose(1, 2) / 3.0) * 3.0,
     "two axes of rows": lambda x: x[:, :, None].movedim(-1, 1),
 }
 
@@ -82,6 +88,9 @@ OTHERS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
         x.transpose(1, 2), torch.full((ROWS, VOCABULARY, WIDTH), 1 / VOCABULARY)
     ),
     "and back": lambda x: x.transpose(1, 2).transpose(1, 2).square().sum(),
+    "shifted behind it": lambda x: x.transpose(1, 2)[..., 1:].exp().mean(),
+    "bias behind it": lambda x: (x.mT + torch.ones(WIDTH)).square().mean(),
+    "capped twice": lambda x: loss_of(x.mT.tanh().tanh()),
     "another order": lambda x: x.permute(2, 0, 1).square().mean(),
     "first axis": lambda x: x.transpose(0, 2).square().mean(),
     "written to": lambda x: loss_of(x.transpose(1, 2).mul_(0.5)) + x.sum() * 0.1,

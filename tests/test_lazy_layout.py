@@ -64,6 +64,8 @@ def test_chains_lie_as_the_true_logits_would() -> None:
                 true = step(true)
         except (RuntimeError, IndexError, ValueError):
             continue
+        if not true.dim():
+            continue  # a number lies nowhere
         for step in chain:
             lazy = step(lazy)
         kept += 1

@@ -6,12 +6,15 @@ transpose. The loss is that of the rows, wherever their classes stand.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import torch
 import torch.nn.functional as F
 
+from fastft.modeling.losses import lazy_rows  # noqa: F401  # a transpose of rows is recorded there
 from fastft.modeling.losses.lazy_logits import LazyLogits
+from fastft.modeling.losses.lazy_source import fits
 from fastft.modeling.losses.lazy_tensor import LazyTensor
 
 if TYPE_CHECKING:
@@ -71,22 +74,40 @@ def _moved(logits: LazyLogits, op: Op, other: Any = None) -> Any:
     return NotImplemented if other is None else other(logits, *args)
 
 
-def _contiguous(lazy: LazyClassAxis) -> Any:
-    return LazyClassAxis.of(lazy.logits, lazy, (_T.contiguous, (), {}))
+def _on_logits(func: Any, lazy: LazyClassAxis, *args: Any, **kwargs: Any) -> Any:
+    """What does the same to each value does it to the logits before they are moved, too."""
+    handler = LazyLogits.handlers[func]
+    if not fits(handler, (lazy.logits, *args), kwargs):
+        return NotImplemented
+    logits = handler(lazy.logits, *args, **kwargs)
+    if logits is NotImplemented or logits is lazy.logits:
+        return NotImplemented if logits is NotImplemented else lazy
+    return LazyClassAxis.of(logits, lazy, logits.ops[-1])
 
 
 def _cross_entropy(lazy: LazyClassAxis, target: Any, *args: Any, **kwargs: Any) -> Any:
-    fits = type(target) is torch.Tensor and target.shape == lazy.logits.shape[:-1]
-    if not fits or not lazy.numel():
+    has_rows = type(target) is torch.Tensor and target.shape == lazy.logits.shape[:-1]
+    if not has_rows or not lazy.numel():
         return NotImplemented
     rows = lazy.logits.rows_for(lazy)
     loss = LazyLogits.handlers[F.cross_entropy](rows, target.reshape(-1), *args, **kwargs)
     return loss if loss is NotImplemented or not loss.dim() else loss.reshape(target.shape)
 
 
-LazyLogits.handlers.update(dict.fromkeys((_T.transpose, torch.transpose), _transpose))
+def _mt(logits: LazyLogits) -> Any:
+    return _transpose(logits, -2, -1)
+
+
+_TRANSPOSES = (_T.transpose, torch.transpose, _T.swapaxes, torch.swapaxes, _T.swapdims)
+_MOVES = (_T.movedim, torch.movedim, _T.moveaxis, torch.moveaxis)
+LazyLogits.handlers.update(dict.fromkeys((*_TRANSPOSES, torch.swapdims), _transpose))
 LazyLogits.handlers.update(dict.fromkeys((_T.permute, torch.permute), _permute))
-LazyLogits.handlers.update(dict.fromkeys((_T.movedim, torch.movedim), _move))
-LazyLogits.handlers.update(dict.fromkeys((_T.swapaxes, torch.swapaxes), _transpose))
+LazyLogits.handlers.update(dict.fromkeys(_MOVES, _move))
+LazyLogits.handlers[cast("Any", _T.mT).__get__] = _mt
 LazyClassAxis.handlers[F.cross_entropy] = _cross_entropy
-LazyClassAxis.handlers[_T.contiguous] = _contiguous
+for _func in (
+    *(_T.contiguous, _T.clone, torch.clone, _T.float, _T.bfloat16, _T.half, _T.to, _T.type_as),
+    *(_T.mul, _T.__mul__, _T.__rmul__, torch.mul, _T.div, _T.__truediv__, torch.div),
+    *(_T.tanh, torch.tanh, F.tanh),
+):
+    LazyClassAxis.handlers[_func] = partial(_on_logits, _func)

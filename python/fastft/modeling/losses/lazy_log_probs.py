@@ -2,17 +2,20 @@
 
 The label smoother of transformers takes `-log_softmax`, gathers the entries of the labels, and sums
 all entries of a row. Both are cross entropies: the first of the labels, the second, V times, of the
-uniform distribution, which label smoothing of 1 gives.
+uniform distribution, which label smoothing of 1 gives. Rows may be chosen and shaped in between.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 
+from fastft.modeling.losses import lazy_rows  # noqa: F401  # rows of logits are recorded there
 from fastft.modeling.losses.lazy_logits import LazyLogits, fused_cross_entropy
+from fastft.modeling.losses.lazy_source import fits
 from fastft.modeling.losses.lazy_tensor import LazyTensor
 
 if TYPE_CHECKING:
@@ -64,11 +67,25 @@ def _log_softmax(
 
 
 def _negative(log_probs: LazyLogProbs) -> Any:
-    shape, dtype = tuple(log_probs.shape), log_probs.dtype
-    op: Op = (torch.neg, (), {})
+    return _then(log_probs, (torch.neg, (), {}), log_probs.logits, -log_probs.factor)
+
+
+def _then(log_probs: LazyLogProbs, op: Op, logits: LazyLogits, factor: int) -> Any:
+    shape, dtype = tuple(logits.shape), log_probs.dtype
     lazy = LazyLogProbs.create(log_probs.source, shape, dtype, log_probs, op)
-    lazy.logits, lazy.factor = log_probs.logits, -log_probs.factor
-    return cast("LazyLogProbs", lazy)
+    lazy.logits, lazy.factor = logits, factor
+    return lazy
+
+
+def _rows(func: Any, log_probs: LazyLogProbs, *args: Any, **kwargs: Any) -> Any:
+    """Rows of log probabilities are those of rows of the logits."""
+    handler = LazyLogits.handlers[func]
+    if not fits(handler, (log_probs.logits, *args), kwargs):
+        return NotImplemented
+    logits = handler(log_probs.logits, *args, **kwargs)
+    if logits is NotImplemented:
+        return NotImplemented
+    return _then(log_probs, logits.ops[-1], logits, log_probs.factor)
 
 
 def _gather(log_probs: LazyLogProbs, dim: int, index: torch.Tensor) -> Any:
@@ -86,14 +103,25 @@ def _gather(log_probs: LazyLogProbs, dim: int, index: torch.Tensor) -> Any:
 def _sum(
     log_probs: LazyLogProbs, dim: Any = None, keepdim: bool = False, *, dtype: Any = None
 ) -> Any:
+    return _means(log_probs, dim, keepdim, dtype, times=log_probs.shape[-1])
+
+
+def _mean(
+    log_probs: LazyLogProbs, dim: Any = None, keepdim: bool = False, *, dtype: Any = None
+) -> Any:
+    return _means(log_probs, dim, keepdim, dtype, times=1)
+
+
+def _means(log_probs: LazyLogProbs, dim: Any, keepdim: bool, dtype: Any, *, times: int) -> Any:
+    """The means over the vocabulary, multiplied."""
     if dim not in (-1, log_probs.dim() - 1, (-1,), [-1]):
         return NotImplemented
     any_label = torch.zeros(log_probs.shape[:-1], dtype=torch.int64, device=log_probs.device)
     losses = log_probs.row_losses(any_label, label_smoothing=1.0)
     if losses is NotImplemented:
         return NotImplemented
-    total = (losses * (-log_probs.factor * log_probs.shape[-1])).to(dtype or log_probs.dtype)
-    return (total.unsqueeze(-1) if keepdim else total).clone()
+    found = (losses * (-log_probs.factor * times)).to(dtype or log_probs.dtype)
+    return (found.unsqueeze(-1) if keepdim else found).clone()
 
 
 def _nll_loss(
@@ -128,4 +156,10 @@ LazyLogits.handlers.update(dict.fromkeys((_T.log_softmax, torch.log_softmax), _t
 LazyLogProbs.handlers.update(dict.fromkeys((_T.neg, _T.__neg__, torch.neg), _negative))
 LazyLogProbs.handlers.update(dict.fromkeys((_T.gather, torch.gather), _gather))
 LazyLogProbs.handlers.update(dict.fromkeys((_T.sum, torch.sum), _sum))
+LazyLogProbs.handlers.update(dict.fromkeys((_T.mean, torch.mean), _mean))
+for _func in (
+    *(_T.__getitem__, _T.view, _T.reshape, torch.reshape, _T.flatten, torch.flatten),
+    *(_T.squeeze, torch.squeeze, _T.unsqueeze, torch.unsqueeze, _T.contiguous, _T.clone),
+):
+    LazyLogProbs.handlers[_func] = partial(_rows, _func)
 LazyLogProbs.handlers[F.nll_loss] = _nll_loss

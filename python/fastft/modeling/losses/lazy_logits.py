@@ -1,8 +1,8 @@
 """Logits that are not there yet, and the cross entropy that runs without them.
 
 Recorded: what the losses of transformers do to logits on the way. Each record keeps two things: the
-operation, to replay it when the values are needed after all, and its effect on the hidden states
-(a slice, a shape) or on the scale of the logits (`LogitChain`).
+operation, to replay it when the values are needed after all, and its effect on the scale of the
+logits (`LogitChain`) or, in `lazy_rows`, on the hidden states.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 import torch
 import torch.nn.functional as F
 
-from fastft.modeling.losses import leading_axes
 from fastft.modeling.losses.lazy_tensor import LazyTensor
 from fastft.modeling.losses.linear_cross_entropy import linear_cross_entropy
 from fastft.modeling.losses.logit_chain import LogitChain
@@ -127,8 +126,8 @@ def _operands(logits: LazyLogits) -> tuple[torch.Tensor, torch.Tensor, torch.Ten
     return hidden, weight, bias
 
 
-def _records(*functions: Any) -> Callable[[Any], Any]:
-    """Makes a function the handler of others, to which it is told which of them was called."""
+def records(*functions: Any) -> Callable[[Any], Any]:
+    """Makes a function the handler of others; it is told first which of them was called."""
 
     def register(handler: Any) -> Any:
         for func in functions:
@@ -145,7 +144,7 @@ def _bound(handler: Any, func: Any) -> Any:
 _T = torch.Tensor
 
 
-@_records(_T.float, _T.bfloat16, _T.half, _T.to, _T.type_as)
+@records(_T.float, _T.bfloat16, _T.half, _T.to, _T.type_as)
 def _cast(func: Any, logits: LazyLogits, *args: Any, **kwargs: Any) -> Any:
     fixed = {_T.float: torch.float32, _T.bfloat16: torch.bfloat16, _T.half: torch.float16}
     asked = fixed.get(func, args[0] if len(args) == 1 else kwargs.get("dtype"))
@@ -159,96 +158,36 @@ def _cast(func: Any, logits: LazyLogits, *args: Any, **kwargs: Any) -> Any:
     return logits if asked == logits.dtype else logits.then(_T.to, asked, dtype=asked)
 
 
-@_records(_T.contiguous, _T.clone, torch.clone)
+@records(_T.contiguous, _T.clone, torch.clone)
 def _copy(func: Any, logits: LazyLogits, *args: Any, **kwargs: Any) -> Any:
     return NotImplemented if args or kwargs else logits.then(func)
 
 
-@_records(_T.detach, torch.detach)
+@records(_T.detach, torch.detach)
 def _detach(func: Any, logits: LazyLogits) -> Any:
     return NotImplemented if logits.requires_grad else logits
 
 
-@_records(_T.view, _T.reshape, torch.reshape)
-def _reshape(func: Any, logits: LazyLogits, *sizes: Any, **kwargs: Any) -> Any:
-    if kwargs or not sizes or isinstance(sizes[0], torch.dtype):
-        return NotImplemented
-    flat = tuple(sizes[0]) if isinstance(sizes[0], list | tuple) else sizes
-    shape = leading_axes.reshaped(logits.shape, flat)
-    if shape is None or (func is _T.view and not _is_view(logits, flat)):
-        return NotImplemented
-    hidden = logits.hidden.reshape(*shape, logits.hidden.shape[-1])
-    return logits.then(_T.reshape, (*shape, logits.shape[-1]), hidden=hidden)
-
-
-def _is_view(logits: LazyLogits, shape: tuple[int, ...]) -> bool:
-    """Whether the true logits would have a view of this shape; torch says why they have not."""
-    layout = logits.without_memory()
-    if layout is None and leading_axes.reshaped(logits.shape, shape) == logits.shape[:-1]:
-        return True  # that shape they have
-    try:
-        return layout is not None and layout.view(shape) is not None
-    except RuntimeError:
-        return False
-
-
-@_records(_T.flatten, torch.flatten)
-def _flatten(func: Any, logits: LazyLogits, start_dim: int = 0, end_dim: int = -1) -> Any:
-    axes = range(-logits.dim(), logits.dim())
-    last = end_dim % logits.dim()
-    if last == logits.dim() - 1 or start_dim not in axes or end_dim not in axes:
-        return NotImplemented
-    hidden = logits.hidden.flatten(start_dim, last)
-    return logits.then(_T.flatten, start_dim, last, hidden=hidden)
-
-
-@_records(_T.transpose, torch.transpose)
-def _transpose(func: Any, logits: LazyLogits, dim0: int, dim1: int) -> Any:
-    last = logits.dim() - 1
-    known = range(-last - 1, last + 1)
-    if dim0 not in known or dim1 not in known:
-        return NotImplemented
-    if last < 1 or last in (dim0 % (last + 1), dim1 % (last + 1)):
-        return NotImplemented
-    axes = dim0 % (last + 1), dim1 % (last + 1)
-    return logits.then(_T.transpose, *axes, hidden=logits.hidden.transpose(*axes))
-
-
-@_records(_T.__getitem__)
-def _index(func: Any, logits: LazyLogits, index: Any) -> Any:
-    if not leading_axes.leaves_last(index, logits.dim()):
-        return NotImplemented
-    index = _kept(index)
-    return logits.then(func, index, hidden=logits.hidden[index])
-
-
-def _kept(index: Any) -> Any:
-    """Keeps an index as it is now: its owner may change it before the values are made."""
-    if isinstance(index, tuple):
-        return tuple(_kept(one) for one in index)
-    return index.clone() if isinstance(index, torch.Tensor) else index
-
-
-@_records(_T.mul, _T.__mul__, _T.__rmul__, torch.mul, torch.multiply, _T.multiply)
+@records(_T.mul, _T.__mul__, _T.__rmul__, torch.mul, torch.multiply, _T.multiply)
 def _multiply(func: Any, logits: LazyLogits, factor: Any) -> Any:
     if type(factor) not in (int, float):
         return NotImplemented
     return logits.then(_T.mul, factor, chain=logits.chain.times(factor))
 
 
-@_records(_T.div, _T.__truediv__, torch.div, torch.true_divide, torch.divide)
+@records(_T.div, _T.__truediv__, torch.div, torch.true_divide, torch.divide)
 def _divide(func: Any, logits: LazyLogits, divisor: Any) -> Any:
     chain = logits.chain.over(divisor) if type(divisor) in (int, float) else None
     return NotImplemented if chain is None else logits.then(_T.div, divisor, chain=chain)
 
 
-@_records(_T.tanh, torch.tanh, F.tanh)
+@records(_T.tanh, torch.tanh, F.tanh)
 def _tanh(func: Any, logits: LazyLogits) -> Any:
     chain = logits.chain.tanh()
     return NotImplemented if chain is None else logits.then(_T.tanh, chain=chain)
 
 
-@_records(_T.add, _T.__add__, torch.add)
+@records(_T.add, _T.__add__, torch.add)
 def _add(func: Any, logits: LazyLogits, other: Any) -> Any:
     """What is the same for every row: `final_logits_bias` of BART, the bias of ESM."""
     if not isinstance(other, torch.Tensor) or isinstance(other, LazyTensor):
@@ -269,7 +208,7 @@ def _add(func: Any, logits: LazyLogits, other: Any) -> Any:
     return logits.then(_T.add, other, chain=chain, dtype=dtype, added=added)
 
 
-@_records(F.cross_entropy)
+@records(F.cross_entropy)
 def _cross_entropy(
     func: Any,
     logits: LazyLogits,
