@@ -46,7 +46,9 @@ def lies(tensor: torch.Tensor) -> tuple[Any, ...]:
 def test_they_lie_as_the_true_logits_would(name: str) -> None:
     plain, fused = heads()
     lazy = CHAINS[name](fused(hidden()))
-    assert lies(lazy) == lies(CHAINS[name](plain(hidden())))
+    true = CHAINS[name](plain(hidden()))
+    assert lies(lazy) == lies(true)
+    assert lies(lazy.log_softmax(-1)) == lies(true.log_softmax(-1))
     # To say so nothing had to be made.
     assert not fused.record.materialised
 
@@ -228,6 +230,29 @@ def test_a_checkpoint_whose_logits_cannot_be_made_again_is_the_error_of_torch() 
             states.mul_(2)
         with pytest.raises(RuntimeError, match="modified by an inplace operation"):
             loss.backward()
+
+
+@pytest.mark.parametrize("changed", [lambda x: x, lambda x: x[0], lambda x: x.transpose(0, 1)])
+def test_values_changed_behind_a_checkpoint_are_the_error_of_torch(
+    changed: Callable[..., Any],
+) -> None:
+    for head in heads():
+        logits = head(hidden())
+        loss = checkpoint(_entropy, logits, use_reentrant=False)
+        with torch.no_grad():
+            changed(logits).mul_(2)
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            loss.backward()
+
+
+def test_values_changed_before_a_checkpoint_are_what_it_sees() -> None:
+    def run(x: torch.Tensor) -> torch.Tensor:
+        x = x * 1
+        x.mul_(0.5)
+        result: torch.Tensor = checkpoint(_entropy, x, use_reentrant=False)
+        return result + _entropy(x)
+
+    assert_same(*both(run)[:2])
 
 
 def test_values_made_in_a_checkpoint_are_freed() -> None:

@@ -85,6 +85,12 @@ def _on_logits(func: Any, lazy: LazyClassAxis, *args: Any, **kwargs: Any) -> Any
     return LazyClassAxis.of(logits, lazy, logits.ops[-1])
 
 
+def _contiguous(lazy: LazyClassAxis) -> Any:
+    if lazy.is_in_order:
+        return lazy
+    return LazyClassAxis.of(lazy.logits, lazy, (_T.contiguous, (), {}))
+
+
 def _cross_entropy(lazy: LazyClassAxis, target: Any, *args: Any, **kwargs: Any) -> Any:
     has_rows = type(target) is torch.Tensor and target.shape == lazy.logits.shape[:-1]
     if not has_rows or not lazy.numel():
@@ -105,8 +111,9 @@ LazyLogits.handlers.update(dict.fromkeys((_T.permute, torch.permute), _permute))
 LazyLogits.handlers.update(dict.fromkeys(_MOVES, _move))
 LazyLogits.handlers[cast("Any", _T.mT).__get__] = _mt
 LazyClassAxis.handlers[F.cross_entropy] = _cross_entropy
+LazyClassAxis.handlers[_T.contiguous] = _contiguous
 for _func in (
-    *(_T.contiguous, _T.clone, torch.clone, _T.float, _T.bfloat16, _T.half, _T.to, _T.type_as),
+    *(_T.clone, torch.clone, _T.float, _T.bfloat16, _T.half, _T.to, _T.type_as),
     *(_T.mul, _T.__mul__, _T.__rmul__, torch.mul, _T.div, _T.__truediv__, torch.div),
     *(_T.tanh, torch.tanh, F.tanh),
 ):

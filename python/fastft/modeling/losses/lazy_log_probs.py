@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 import torch.nn.functional as F
 
-from fastft.modeling.losses import lazy_rows  # noqa: F401  # rows of logits are recorded there
 from fastft.modeling.losses.lazy_logits import LazyLogits, fused_cross_entropy
+from fastft.modeling.losses.lazy_rows import flat_sizes, has_view
 from fastft.modeling.losses.lazy_source import fits
 from fastft.modeling.losses.lazy_tensor import LazyTensor
 
@@ -83,9 +83,22 @@ def _rows(func: Any, log_probs: LazyLogProbs, *args: Any, **kwargs: Any) -> Any:
     if not fits(handler, (log_probs.logits, *args), kwargs):
         return NotImplemented
     logits = handler(log_probs.logits, *args, **kwargs)
-    if logits is NotImplemented:
-        return NotImplemented
+    if logits is NotImplemented or logits is log_probs.logits:
+        return NotImplemented if logits is NotImplemented else log_probs
     return _then(log_probs, logits.ops[-1], logits, log_probs.factor)
+
+
+def _view(log_probs: LazyLogProbs, *sizes: Any) -> Any:
+    # They may lie in order where the logits do not.
+    if not has_view(log_probs, flat_sizes(sizes)):
+        return NotImplemented
+    return _rows(_T.reshape, log_probs, *sizes)
+
+
+def _contiguous(log_probs: LazyLogProbs) -> Any:
+    if log_probs.is_in_order:
+        return log_probs
+    return _then(log_probs, (_T.contiguous, (), {}), log_probs.logits, log_probs.factor)
 
 
 def _gather(log_probs: LazyLogProbs, dim: int, index: torch.Tensor) -> Any:
@@ -158,8 +171,10 @@ LazyLogProbs.handlers.update(dict.fromkeys((_T.gather, torch.gather), _gather))
 LazyLogProbs.handlers.update(dict.fromkeys((_T.sum, torch.sum), _sum))
 LazyLogProbs.handlers.update(dict.fromkeys((_T.mean, torch.mean), _mean))
 for _func in (
-    *(_T.__getitem__, _T.view, _T.reshape, torch.reshape, _T.flatten, torch.flatten),
-    *(_T.squeeze, torch.squeeze, _T.unsqueeze, torch.unsqueeze, _T.contiguous, _T.clone),
+    *(_T.__getitem__, _T.reshape, torch.reshape, _T.flatten, torch.flatten),
+    *(_T.squeeze, torch.squeeze, _T.unsqueeze, torch.unsqueeze, _T.clone),
 ):
     LazyLogProbs.handlers[_func] = partial(_rows, _func)
 LazyLogProbs.handlers[F.nll_loss] = _nll_loss
+LazyLogProbs.handlers[_T.contiguous] = _contiguous
+LazyLogProbs.handlers[_T.view] = _view

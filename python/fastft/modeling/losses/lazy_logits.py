@@ -160,7 +160,9 @@ def _cast(func: Any, logits: LazyLogits, *args: Any, **kwargs: Any) -> Any:
 
 @records(_T.contiguous, _T.clone, torch.clone)
 def _copy(func: Any, logits: LazyLogits, *args: Any, **kwargs: Any) -> Any:
-    return NotImplemented if args or kwargs else logits.then(func)
+    if args or kwargs:
+        return NotImplemented
+    return logits if func is _T.contiguous and logits.is_in_order else logits.then(func)
 
 
 @records(_T.detach, torch.detach)

@@ -15,6 +15,8 @@ from fastft.modeling.losses.lazy_logits import LazyLogits, records
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from fastft.modeling.losses.lazy_tensor import LazyTensor
+
 _T = torch.Tensor
 
 
@@ -22,18 +24,23 @@ _T = torch.Tensor
 def _reshape(func: Any, logits: LazyLogits, *sizes: Any, **kwargs: Any) -> Any:
     if kwargs or not sizes or isinstance(sizes[0], torch.dtype):
         return NotImplemented
-    flat = tuple(sizes[0]) if isinstance(sizes[0], list | tuple) else sizes
+    flat = flat_sizes(sizes)
     shape = leading_axes.reshaped(logits.shape, flat)
-    if shape is None or (func is _T.view and not _is_view(logits, flat)):
+    if shape is None or (func is _T.view and not has_view(logits, flat)):
         return NotImplemented
     hidden = logits.hidden.reshape(*shape, logits.hidden.shape[-1])
     return logits.then(_T.reshape, (*shape, logits.shape[-1]), hidden=hidden)
 
 
-def _is_view(logits: LazyLogits, shape: tuple[int, ...]) -> bool:
-    """Whether the true logits would have a view of this shape; torch says why they have not."""
-    layout = logits.without_memory()
-    if layout is None and leading_axes.reshaped(logits.shape, shape) == logits.shape[:-1]:
+def flat_sizes(sizes: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Gives the sizes of a shape, however they were given."""
+    return tuple(sizes[0]) if sizes and isinstance(sizes[0], list | tuple) else sizes
+
+
+def has_view(lazy: LazyTensor, shape: tuple[Any, ...]) -> bool:
+    """Whether the values would have a view of this shape; torch says why they have not."""
+    layout = lazy.without_memory()
+    if layout is None and leading_axes.reshaped(lazy.shape, shape) == lazy.shape[:-1]:
         return True  # that shape they have
     try:
         return layout is not None and layout.view(shape) is not None
@@ -47,6 +54,8 @@ def _flatten(func: Any, logits: LazyLogits, start_dim: int = 0, end_dim: int = -
     last = end_dim % logits.dim()
     if last == logits.dim() - 1 or start_dim not in axes or end_dim not in axes:
         return NotImplemented
+    if start_dim % logits.dim() == last:
+        return logits
     hidden = logits.hidden.flatten(start_dim, last)
     return logits.then(_T.flatten, start_dim, last, hidden=hidden)
 

@@ -36,10 +36,20 @@ def _packed(tensor: torch.Tensor) -> tuple[torch.Tensor, int]:
 def _unpacked(packed: tuple[torch.Tensor, int]) -> torch.Tensor:
     """Gives a tensor back; behind hooks autograd does not look whether it was changed."""
     tensor, version = packed
+    check_unchanged(tensor, version)
+    return tensor
+
+
+def check_unchanged(tensor: torch.Tensor, version: int) -> None:
+    """Raises what autograd does when something was changed in place since it was kept."""
     if tensor._version != version:
         raise RuntimeError(
             "one of the variables needed for gradient computation has been modified by an inplace "
             f"operation: {tensor.type()} {list(tensor.shape)} is at version {tensor._version}; "
             f"expected version {version} instead"
         )
-    return tensor
+
+
+def is_in_backward() -> bool:
+    """Whether a backward runs, in which a checkpoint runs its function again."""
+    return torch._C._current_graph_task_id() != -1

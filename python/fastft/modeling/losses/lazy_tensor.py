@@ -7,7 +7,7 @@ kept, views of them are views, so an in-place change is seen wherever it would b
 from then on nothing runs lazily.
 
 Gradients flow on two ways, both right: the true values come from plain operations on the hidden
-states and the weight; and the lazy tensor itself has a node in the graph (`_LazyNode`), for code
+states and the weight; and the lazy tensor itself has a node in the graph (`LazyNode`), for code
 below Python that never asks for the values (the reducer of DDP walks the graph of the outputs).
 """
 
@@ -20,7 +20,13 @@ import torch.nn.functional as F
 
 from fastft.errors import ConfigurationError
 from fastft.modeling.losses.lazy_layout import LAYOUT, METADATA, layout_after, share_memory
-from fastft.modeling.losses.lazy_saving import is_watched, kept_unwatched
+from fastft.modeling.losses.lazy_node import Attached, LazyNode
+from fastft.modeling.losses.lazy_saving import (
+    check_unchanged,
+    is_in_backward,
+    is_watched,
+    kept_unwatched,
+)
 from fastft.modeling.losses.lazy_source import fits, replay
 
 if TYPE_CHECKING:
@@ -29,48 +35,7 @@ if TYPE_CHECKING:
     from fastft.modeling.losses.lazy_source import Op, Source
 
 
-class _LazyNode(torch.autograd.Function):
-    """The node of a lazy tensor in the graph."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, make: Callable[[], LazyTensor], source: Source, ops: tuple[Op, ...], *tensors: Any
-    ) -> LazyTensor:
-        ctx.source, ctx.ops = source, ops
-        # What was added is part of an operation: the replay finds it there, not here.
-        ctx.added = tensors[3:]
-        ctx.save_for_backward(*tensors[:3])
-        return make()
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *grads: torch.Tensor) -> Any:
-        needed = ctx.needs_input_grad[3:]
-        inputs = [
-            None if one is None else one.detach().requires_grad_(need)
-            for one, need in zip(ctx.saved_tensors, needed[:3], strict=True)
-        ]
-        with torch.enable_grad():
-            values = replay(ctx.source, inputs, ctx.ops)
-        wanted = [one for one in inputs if one is not None and one.requires_grad]
-        wanted += [one for one, need in zip(ctx.added, needed[3:], strict=True) if need]
-        found = iter(torch.autograd.grad(values, wanted, grads[0].to(values.dtype)))
-        return None, None, None, *(next(found) if need else None for need in needed)
-
-
-class _Attached(torch.autograd.Function):
-    """True values behind a function of somebody else, which has the next word on the gradient."""
-
-    @staticmethod
-    def forward(ctx: Any, lazy: LazyTensor, make: Callable[[], torch.Tensor]) -> torch.Tensor:
-        return make()
-
-    @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> Any:
-        return grads[0], None
-
-
-_TRANSPARENT = ("_LazyNodeBackward", "_DDPSinkBackward")
+_TRANSPARENT = ("LazyNodeBackward", "_DDPSinkBackward")
 """Nodes that pass a gradient on as it is: ours, and the copy that DDP makes of outputs."""
 
 
@@ -96,6 +61,8 @@ class LazyTensor(torch.Tensor):
     _hooks: list[Any]
     _was_watched: bool
     """Whether hooks saw what autograd kept when the values would have been made."""
+    _version_seen: int | None
+    """The version of the values that a checkpoint looked at."""
 
     handlers: ClassVar[dict[Any, Callable[..., Any]]] = {}
     """Operations that are recorded; a handler gives NotImplemented where it cannot."""
@@ -123,12 +90,12 @@ class LazyTensor(torch.Tensor):
         added = added if parent is None else (*parent.added, *added)
         if needs_grad and torch.is_grad_enabled():
             with kept_unwatched(unless=source.was_watched):
-                lazy = _LazyNode.apply(wrapper, source, ops, *source.tensors, *added)
+                lazy = LazyNode.apply(wrapper, source, ops, *source.tensors, *added)
         else:
             lazy = wrapper()
         lazy.source, lazy.ops, lazy.parent, lazy.added = source, ops, parent, added
         lazy._made, lazy._hooks, lazy._unchanged, lazy._is_attached = None, [], 0, False
-        lazy._was_watched = is_watched()
+        lazy._was_watched, lazy._version_seen = is_watched(), None
         return lazy
 
     @property
@@ -156,6 +123,12 @@ class LazyTensor(torch.Tensor):
             return torch.empty(self.shape, dtype=self.dtype, device="meta")
         return layout_after(self.parent.without_memory(), self.ops, self.shape)
 
+    @property
+    def is_in_order(self) -> bool:
+        """Whether the values would be contiguous: then `contiguous` gives the tensor itself."""
+        layout = self.without_memory()
+        return layout is not None and layout.is_contiguous()
+
     def made(self) -> torch.Tensor:
         """Gives the true tensor, with the graph that it would have had."""
         if self._made is None:
@@ -167,9 +140,7 @@ class LazyTensor(torch.Tensor):
                 kept_unwatched(unless=self._was_watched),
             ):
                 self._is_attached = self.is_foreign
-                self._made = (
-                    _Attached.apply(self, self._make) if self._is_attached else self._make()
-                )
+                self._made = Attached.apply(self, self._make) if self._is_attached else self._make()
             self._unchanged = self._made._version
             if self.parent is not None and share_memory(self._made, self.parent.made()):
                 self._unchanged = self.parent._unchanged
@@ -178,8 +149,20 @@ class LazyTensor(torch.Tensor):
         elif self.is_foreign and not self._is_attached:
             # The function has changed them in place, and has the next word on their gradient.
             values, self._is_attached = self._made, True
-            self._made = _Attached.apply(self, values.detach)
+            self._made = Attached.apply(self, values.detach)
+        if is_watched():
+            self._note_look(self._made)
         return self._made
+
+    def _note_look(self, values: torch.Tensor) -> None:
+        """Holds a look in a checkpoint, and the same when it runs again, to the same values.
+
+        A checkpoint sees whether its inputs were changed in place, but not those that are lazy.
+        """
+        if self._version_seen is None:
+            self._version_seen = values._version
+        elif is_in_backward():
+            check_unchanged(values, self._version_seen)
 
     def _make(self) -> torch.Tensor:
         if self.parent is None:
