@@ -14,7 +14,6 @@ import torch.nn.functional as F
 
 from fastft.modeling.losses import lazy_rows  # noqa: F401  # a transpose of rows is recorded there
 from fastft.modeling.losses.lazy_logits import LazyLogits
-from fastft.modeling.losses.lazy_source import fits
 from fastft.modeling.losses.lazy_tensor import LazyTensor
 
 if TYPE_CHECKING:
@@ -76,10 +75,7 @@ def _moved(logits: LazyLogits, op: Op, other: Any = None) -> Any:
 
 def _on_logits(func: Any, lazy: LazyClassAxis, *args: Any, **kwargs: Any) -> Any:
     """What does the same to each value does it to the logits before they are moved, too."""
-    handler = LazyLogits.handlers[func]
-    if not fits(handler, (lazy.logits, *args), kwargs):
-        return NotImplemented
-    logits = handler(lazy.logits, *args, **kwargs)
+    logits = lazy.logits.recorded(func, (lazy.logits, *args), kwargs)
     if logits is NotImplemented or logits is lazy.logits:
         return NotImplemented if logits is NotImplemented else lazy
     return LazyClassAxis.of(logits, lazy, logits.ops[-1])

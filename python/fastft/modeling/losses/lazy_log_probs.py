@@ -15,7 +15,6 @@ import torch.nn.functional as F
 
 from fastft.modeling.losses.lazy_logits import LazyLogits, fused_cross_entropy
 from fastft.modeling.losses.lazy_rows import flat_sizes, has_view
-from fastft.modeling.losses.lazy_source import fits
 from fastft.modeling.losses.lazy_tensor import LazyTensor
 
 if TYPE_CHECKING:
@@ -79,10 +78,7 @@ def _then(log_probs: LazyLogProbs, op: Op, logits: LazyLogits, factor: int) -> A
 
 def _rows(func: Any, log_probs: LazyLogProbs, *args: Any, **kwargs: Any) -> Any:
     """Rows of log probabilities are those of rows of the logits."""
-    handler = LazyLogits.handlers[func]
-    if not fits(handler, (log_probs.logits, *args), kwargs):
-        return NotImplemented
-    logits = handler(log_probs.logits, *args, **kwargs)
+    logits = log_probs.logits.recorded(func, (log_probs.logits, *args), kwargs)
     if logits is NotImplemented or logits is log_probs.logits:
         return NotImplemented if logits is NotImplemented else log_probs
     return _then(log_probs, logits.ops[-1], logits, log_probs.factor)

@@ -189,7 +189,7 @@ class LazyTensor(torch.Tensor):
         """Whether a hook would wait for a gradient that went past these logits."""
         return self.source.was_fused and not (self.has_values and _is_distributed(hooks))
 
-    def _recorded(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def recorded(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Gives what is recorded of a function; NotImplemented where the values are needed."""
         if self.has_values or self.is_foreign:
             return NotImplemented
@@ -212,7 +212,7 @@ class LazyTensor(torch.Tensor):
         if isinstance(lazy, LazyTensor):
             if func in _GRADIENTS and lazy._waits_in_vain(args[1:]):
                 return _wait_for_gradient(func, lazy, *args[1:])
-            result = lazy._recorded(func, args, kwargs)
+            result = lazy.recorded(func, args, kwargs)
             if result is not NotImplemented:
                 return result
             if func in LAYOUT and (layout := lazy.without_memory()) is not None:
