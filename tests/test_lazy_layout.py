@@ -255,6 +255,42 @@ def test_values_changed_before_a_checkpoint_are_what_it_sees() -> None:
     assert_same(*both(run)[:2])
 
 
+def test_another_checkpoint_may_see_other_values_until_backward() -> None:
+    for head in heads():
+        logits = head(hidden())
+        first = checkpoint(_entropy, logits, use_reentrant=False)
+        with torch.no_grad():
+            logits.mul_(2)
+        second = checkpoint(_entropy, logits, use_reentrant=False)
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            (first + second).backward()
+
+
+SAME: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "logits": lambda x: x,
+    "rows in order": lambda x: x[:, 1:].contiguous(),
+    "log probabilities": lambda x: x.log_softmax(-1),
+    "classes moved, in order": lambda x: x.transpose(1, 2).contiguous(),
+}
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_what_is_in_order_is_put_in_order_by_nothing(name: str) -> None:
+    """Else it would lose its graph where the call is made without gradients."""
+    for head in heads():
+        tensor = SAME[name](head(hidden()))
+        with torch.no_grad():
+            assert tensor.contiguous() is tensor
+
+
+def test_axes_that_are_one_already_are_flattened_by_nothing() -> None:
+    for head in heads():
+        logits = head(hidden())
+        for tensor in (logits, logits.log_softmax(-1)):
+            with torch.no_grad():
+                assert tensor.flatten(1, 1) is tensor
+
+
 def test_values_made_in_a_checkpoint_are_freed() -> None:
     head = heads()[1]
     logits = head(hidden()).tanh()
